@@ -1,0 +1,161 @@
+"""Reading and replacing small files as root: nothing foreign is followed, nothing is left half written.
+
+Each path is opened without following a symbolic link at its end, without blocking on a fifo, and
+is believed only when it is a plain file of the right owner that nobody else can write.
+"""
+
+from errno import EEXIST, EINVAL, ELOOP, ENOENT, ENOTDIR
+from posix import (
+    O_CLOEXEC,
+    O_CREAT,
+    O_DIRECTORY,
+    O_EXCL,
+    O_NOFOLLOW,
+    O_NONBLOCK,
+    O_RDONLY,
+    O_WRONLY,
+    close,
+    fchmod,
+    fstat,
+    fsync,
+    geteuid,
+    getpid,
+    mkdir,
+    rename,
+    strerror,
+    unlink,
+)
+from posix import (
+    open as posix_open,
+)
+from posix import (
+    read as posix_read,
+)
+from posix import (
+    write as posix_write,
+)
+
+_S_IFMT = 0o170000
+_S_IFREG = 0o100000
+_S_IFDIR = 0o040000
+_OTHERS_WRITE = 0o022
+
+
+class Untrusted(OSError):
+    """A file or folder that is not ours to believe: wrong owner, kind or mode."""
+
+
+def _untrusted(path: str, why: str) -> Untrusted:
+    return Untrusted(EINVAL, why, path)
+
+
+def read(path: str, limit: int = 1 << 20, follow: bool = False) -> bytes:
+    """The whole content of a plain file of at most `limit` bytes.
+
+    It must belong to root (or to whoever runs this), and neither group nor others may write to
+    it.  `follow` lets path be a symbolic link: for configuration, never for state.
+    Raises Untrusted when that does not hold, FileNotFoundError and other OSError as open(2).
+    """
+    try:
+        fd = posix_open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | (0 if follow else O_NOFOLLOW))
+    except OSError as error:
+        if error.errno == ELOOP:
+            raise _untrusted(path, "is a symbolic link") from None
+        raise
+    try:
+        status = fstat(fd)
+        if status.st_mode & _S_IFMT != _S_IFREG:
+            raise _untrusted(path, "is not a plain file")
+        if status.st_uid not in (0, geteuid()):
+            raise _untrusted(path, f"belongs to user {status.st_uid}, not to root")
+        if status.st_mode & _OTHERS_WRITE:
+            raise _untrusted(path, "can be written by others than its owner")
+        if status.st_size > limit:
+            raise _untrusted(path, f"is larger than {limit} bytes")
+        parts = []
+        left = limit
+        while left > 0:
+            part = posix_read(fd, min(left, 1 << 16))
+            if not part:
+                break
+            parts.append(part)
+            left -= len(part)
+        return b"".join(parts)
+    finally:
+        close(fd)
+
+
+def replace(path: str, content: bytes, mode: int = 0o644, durable: bool = False) -> None:
+    """Put content in place of path, all or nothing (rename(2)).
+
+    `durable` also waits for the disk: for what must outlive a power cut (/var/lib, /etc), not
+    for /run.  Raises OSError; then the old file stands unchanged and no temporary one is left.
+    """
+    temporary = f"{path}.{getpid()}.new"
+    try:
+        fd = posix_open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
+    except OSError as error:
+        if error.errno != EEXIST:
+            raise
+        # Left by a killed run whose process number we got; the folder is root's own.
+        unlink(temporary)
+        fd = posix_open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
+    try:
+        try:
+            rest = content
+            while rest:
+                rest = rest[posix_write(fd, rest) :]
+            fchmod(fd, mode)
+            if durable:
+                fsync(fd)
+        finally:
+            close(fd)
+        rename(temporary, path)
+    except OSError:
+        remove(temporary)
+        raise
+
+
+def remove(path: str) -> bool:
+    """Unlink a file; False when it was not there.  Raises OSError for any other reason."""
+    try:
+        unlink(path)
+    except OSError as error:
+        if error.errno == ENOENT:
+            return False
+        raise
+    return True
+
+
+def folder(path: str, mode: int) -> None:
+    """Make sure that a folder is there, is no symbolic link, and only its owner writes to it.
+
+    A missing one is made (its parent must be there).  Raises Untrusted or OSError.
+    """
+    flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW
+    try:
+        fd = posix_open(path, flags)
+    except FileNotFoundError:
+        try:
+            mkdir(path, mode)
+        except FileExistsError:
+            fd = -1  # another run was faster; contextlib.suppress would be an import
+        fd = posix_open(path, flags)
+    except OSError as error:
+        if error.errno in (ENOTDIR, ELOOP):
+            raise _untrusted(path, "is not a folder") from None
+        raise
+    try:
+        status = fstat(fd)
+        if status.st_uid not in (0, geteuid()):
+            raise _untrusted(path, f"belongs to user {status.st_uid}, not to root")
+        if status.st_mode & _OTHERS_WRITE:
+            raise _untrusted(path, "can be written by others than its owner")
+    finally:
+        close(fd)
+
+
+def explain(error: OSError) -> str:
+    """One clause for a log line: "/run/x: No space left on device"."""
+    why = error.strerror or (strerror(error.errno) if error.errno else "failed")
+    return f"{error.filename}: {why}" if error.filename else why

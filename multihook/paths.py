@@ -1,0 +1,23 @@
+"""Where everything stands on the machine; all three state folders may be lost at any time."""
+
+ETC = "/etc/multihook"
+
+RUN = "/run/multihook"
+LEASES = RUN + "/leases"
+LAST = RUN + "/last"
+HELD = RUN + "/held"
+
+PRIVATE = RUN + "/private"
+LOCK = PRIVATE + "/lock"
+SPOOL = PRIVATE + "/spool"
+COMPILED = PRIVATE + "/compiled"
+APPLIED = PRIVATE + "/applied"
+REPEATS = PRIVATE + "/repeats"
+UPGRADING = PRIVATE + "/upgrading"
+
+VAR = "/var/lib/multihook"
+TABLES = VAR + "/tables"
+LAST_GOOD = VAR + "/last-good.json"
+
+RT_PROTOS = "/etc/iproute2/rt_protos.d/multihook.conf"
+RT_TABLES = "/etc/iproute2/rt_tables.d/multihook.conf"
