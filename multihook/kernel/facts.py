@@ -1,0 +1,73 @@
+"""What the kernel says now, read once a run: interfaces, addresses, and main's routes by a link.
+
+Everything that decides works on these facts, so one run sees one picture.
+"""
+
+from _socket import if_indextoname
+
+from multihook.address import INET, in_network
+from multihook.kernel import addresses, interfaces, routes
+from multihook.kernel.addresses import Address
+from multihook.kernel.interfaces import Interface
+from multihook.kernel.routes import Route
+from multihook.kernel.rtnetlink import Door
+
+
+class Facts:
+    """One picture of the kernel.  With `names`, only those interfaces are asked for."""
+
+    def __init__(self, door: Door, names: "set[str] | None" = None) -> None:
+        self._door = door
+        self._names = names
+        self.interfaces: dict[str, Interface] = {}
+        self.look_at_interfaces()
+        self._addresses = {INET: addresses.Dump(door, INET)}
+        self._main: dict[tuple[int, int], list[Route]] = {}
+
+    def look_at_interfaces(self) -> None:
+        """Read the interfaces anew: a run reads back what it has changed of them."""
+        if self._names is None:
+            found = interfaces.dump(self._door)
+        else:
+            found = [interface for name in self._names if (interface := interfaces.get(self._door, name))]
+        self.interfaces = {interface.name: interface for interface in found}
+
+    def addresses_of(self, interface: Interface, family: int) -> list[Address]:
+        """The addresses of one interface, in the kernel's order."""
+        return self._addresses[family].of(interface.index)
+
+    def holders(self, local: bytes, family: int) -> set[int]:
+        """The indices of all interfaces that carry this address."""
+        return self._addresses[family].holders(local)
+
+    def main_by(self, interface: Interface, family: int) -> list[Route]:
+        """Main's unicast routes by this interface, whoever made them."""
+        key = (interface.index, family)
+        if key not in self._main:
+            found = routes.dump(self._door, family, table=routes.MAIN, oif=interface.index)
+            self._main[key] = [route for route in found if route.kind == routes.UNICAST]
+        return self._main[key]
+
+    def default_by(self, interface: Interface, family: int) -> "Route | None":
+        """Main's best default route by this interface."""
+        found = [route for route in self.main_by(interface, family) if not route.prefixlen]
+        return min(found, key=lambda route: route.metric, default=None)
+
+    def defaults(self, family: int) -> list[Route]:
+        """All default routes of main (for the runs that look for links nobody told of)."""
+        return routes.dump_defaults(self._door, family)
+
+    def is_on_segment(self, interface: Interface, gateway: bytes, family: int) -> bool:
+        """Whether a next hop lies in the prefix of one of the interface's addresses."""
+        return any(
+            in_network(gateway, address.peer or address.local, address.prefixlen)
+            for address in self.addresses_of(interface, family)
+        )
+
+
+def name_of(index: int) -> str:
+    """The name of an interface by its index, or "if7" when it has gone meanwhile."""
+    try:
+        return if_indextoname(index)
+    except OSError:
+        return f"if{index}"

@@ -1,0 +1,69 @@
+"""Interfaces in rtnetlink: index, name, flags and group (struct ifinfomsg, linux/if_link.h)."""
+
+from _struct import Struct
+
+from multihook.kernel.rtnetlink import GETLINK, NEWLINK, U32, Door, Refused, attribute, attributes, u32
+
+_HEADER = Struct("=BxHiII")
+_IFNAME, _GROUP, _EXT_MASK = 3, 27, 29
+_SKIP_STATS = 1 << 3
+
+UP = 0x1
+LOOPBACK = 0x8
+POINTOPOINT = 0x10
+LOWER_UP = 0x10000
+
+
+class Interface:
+    """One interface of the kernel as it is now."""
+
+    __slots__ = ("flags", "group", "index", "name")
+
+    def __init__(self, index: int, name: str, flags: int, group: int) -> None:
+        self.index = index
+        self.name = name
+        self.flags = flags
+        self.group = group
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it is set up (IFF_UP)."""
+        return bool(self.flags & UP)
+
+    @property
+    def has_carrier(self) -> bool:
+        """Whether the cable is in (IFF_LOWER_UP)."""
+        return bool(self.flags & LOWER_UP)
+
+    @property
+    def is_point_to_point(self) -> bool:
+        """Whether it needs no next hop (IFF_POINTOPOINT)."""
+        return bool(self.flags & POINTOPOINT)
+
+
+def _parse(message: bytes) -> Interface:
+    _, _, index, flags, _ = _HEADER.unpack_from(message)
+    found = attributes(message, _HEADER.size)
+    name = found.get(_IFNAME, b"").rstrip(b"\0").decode("utf-8", "surrogateescape")
+    group = U32.unpack(found[_GROUP])[0] if _GROUP in found else 0
+    return Interface(index, name, flags, group)
+
+
+def get(door: Door, name: str) -> Interface | None:
+    """The interface of this name, or None."""
+    body = _HEADER.pack(0, 0, 0, 0, 0) + u32(_EXT_MASK, _SKIP_STATS) + attribute(_IFNAME, name.encode() + b"\0")
+    try:
+        return _parse(door.get(GETLINK, body))
+    except Refused:
+        return None
+
+
+def dump(door: Door) -> list[Interface]:
+    """All interfaces of this network namespace."""
+    body = _HEADER.pack(0, 0, 0, 0, 0) + u32(_EXT_MASK, _SKIP_STATS)
+    return [_parse(message) for message in door.dump(GETLINK, body)]
+
+
+def set_group(door: Door, index: int, group: int) -> None:
+    """Put an interface in a group (`ip link set dev ... group ...`); raises Refused."""
+    door.change(NEWLINK, 0, _HEADER.pack(0, 0, index, 0, 0) + u32(_GROUP, group))

@@ -1,0 +1,174 @@
+"""Policy rules in rtnetlink and in the words of ip-rule(8) (struct fib_rule_hdr, linux/fib_rules.h)."""
+
+from _struct import Struct
+
+from multihook.address import INET, network_text
+from multihook.kernel.rtnetlink import CREATE, DELRULE, EXCL, GETRULE, NEWRULE, U32, Door, attribute, attributes, u32
+
+_HEADER = Struct("=BBBBBBBBI")
+_DST, _SRC, _IIFNAME, _PRIORITY, _FWMARK = 1, 2, 3, 6, 10
+_SUPPRESS_IFGROUP, _SUPPRESS_PREFIXLEN, _TABLE, _FWMASK, _OIFNAME, _PROTOCOL = 13, 14, 15, 16, 17, 21
+_KNOWN = frozenset((_SRC, _PRIORITY, _SUPPRESS_IFGROUP, _SUPPRESS_PREFIXLEN, _TABLE, _OIFNAME, _PROTOCOL))
+_TO_TABLE = 1
+_INVERT = 0x2
+NONE = 0xFFFFFFFF  # the kernel's -1: nothing is suppressed
+
+
+class Rule:
+    """One rule of the kinds that multihook writes.
+
+    `rest` holds what else the kernel said of it: a rule with a `rest` is never one of ours as
+    we would write it, so it compares unequal to all of them.  `raw` is the kernel's own message.
+    """
+
+    __slots__ = (
+        "family", "flags", "oif", "prefixlen", "priority", "protocol", "raw", "rest",
+        "source", "suppress_ifgroup", "suppress_prefixlen", "table",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        priority: int,
+        table: int,
+        *,
+        family: int = INET,
+        source: bytes = b"",
+        prefixlen: int = 0,
+        oif: str = "",
+        suppress_prefixlen: int = NONE,
+        suppress_ifgroup: int = NONE,
+        protocol: int = 0,
+        flags: int = 0,
+        rest: bytes = b"",
+        raw: bytes = b"",
+    ) -> None:
+        self.priority = priority
+        self.table = table
+        self.family = family
+        self.source = source
+        self.prefixlen = prefixlen
+        self.oif = oif
+        self.suppress_prefixlen = suppress_prefixlen
+        self.suppress_ifgroup = suppress_ifgroup
+        self.protocol = protocol
+        self.flags = flags
+        self.rest = rest
+        self.raw = raw
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """All of it: two rules that differ in anything are two rules."""
+        return (
+            self.family, self.priority, self.table, self.source, self.prefixlen, self.oif,
+            self.suppress_prefixlen, self.suppress_ifgroup, self.protocol, self.flags, self.rest,
+        )  # fmt: skip
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Rule) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def text(self) -> str:
+        """The rule as ip-rule(8) takes it, behind `ip rule add`."""
+        words = ["not"] if self.flags & _INVERT else []
+        words += ["from", network_text(self.source, self.prefixlen) if self.source else "all"]
+        if self.oif:
+            words += ["oif", self.oif]
+        words += ["lookup", "main" if self.table == 254 else str(self.table)]
+        if self.suppress_prefixlen != NONE:
+            words += ["suppress_prefixlength", str(self.suppress_prefixlen)]
+        if self.suppress_ifgroup != NONE:
+            words += ["suppress_ifgroup", str(self.suppress_ifgroup)]
+        words += ["priority", str(self.priority), "protocol", str(self.protocol)]
+        return " ".join(words)
+
+    def catches_everything(self) -> bool:
+        """Whether it takes (nearly) every packet away: a table look-up with no selector but "not fwmark"."""
+        if self.source or self.oif or self.suppress_prefixlen != NONE or self.table in (0, 255):
+            return False
+        kinds = set(attributes(self.rest, 0))
+        return kinds <= ({_FWMARK, _FWMASK} if self.flags & _INVERT else set())
+
+
+def _parse(message: bytes) -> Rule:
+    family, destination_len, source_len, tos, table, _, _, action, flags = _HEADER.unpack_from(message)
+    found = attributes(message, _HEADER.size)
+    rest = b"".join(attribute(kind, value) for kind, value in sorted(found.items()) if kind not in _KNOWN)
+    if action != _TO_TABLE or tos or destination_len:
+        rest += attribute(_DST, bytes((action, tos, destination_len)))
+    return Rule(
+        U32.unpack(found[_PRIORITY])[0] if _PRIORITY in found else 0,
+        U32.unpack(found[_TABLE])[0] if _TABLE in found else table,
+        family=family,
+        source=found.get(_SRC, b""),
+        prefixlen=source_len,
+        oif=found.get(_OIFNAME, b"").rstrip(b"\0").decode("utf-8", "surrogateescape"),
+        suppress_prefixlen=U32.unpack(found[_SUPPRESS_PREFIXLEN])[0] if _SUPPRESS_PREFIXLEN in found else NONE,
+        suppress_ifgroup=U32.unpack(found[_SUPPRESS_IFGROUP])[0] if _SUPPRESS_IFGROUP in found else NONE,
+        protocol=found[_PROTOCOL][0] if _PROTOCOL in found else 0,
+        flags=flags & _INVERT,
+        rest=rest,
+        raw=message,
+    )
+
+
+class Dump:
+    """All rules of one family."""
+
+    def __init__(self, door: Door, family: int) -> None:
+        self._answers = door.dump(GETRULE, _HEADER.pack(family, 0, 0, 0, 0, 0, 0, 0, 0))
+
+    def of_protocols(self, protocols: "frozenset[int]", wanted: "list[bytes] | None" = None) -> list[Rule]:
+        """Rules with one of these protocols; with `wanted`, only those that hold one of its marks."""
+        marks = [_mark_of_protocol(protocol) for protocol in protocols] if wanted is None else wanted
+        messages = dict.fromkeys(message for mark in marks for message in self._answers.having(mark))
+        return [rule for rule in map(_parse, messages) if rule.protocol in protocols]
+
+    def count(self, protocol: int) -> int:
+        """How many rules have this protocol."""
+        return self._answers.count(_mark_of_protocol(protocol))
+
+    def all(self) -> list[Rule]:
+        """Every rule, parsed: for the console, which looks at foreign ones too."""
+        return [_parse(message) for message in self._answers]
+
+
+def _mark_of_protocol(protocol: int) -> bytes:
+    return attribute(_PROTOCOL, bytes((protocol,)))
+
+
+def mark_of_table(table: int) -> bytes:
+    """The bytes that every rule with this table holds (see Dump.of_protocols)."""
+    return u32(_TABLE, table)
+
+
+def mark_of_source(address: bytes) -> bytes:
+    """The bytes that every rule from exactly this address or network holds."""
+    return attribute(_SRC, address)
+
+
+def _message(rule: Rule) -> bytes:
+    body = _HEADER.pack(
+        rule.family, 0, rule.prefixlen, 0, rule.table if rule.table < 256 else 0, 0, 0, _TO_TABLE, rule.flags
+    )
+    body += u32(_PRIORITY, rule.priority) + u32(_TABLE, rule.table)
+    if rule.source:
+        body += attribute(_SRC, rule.source)
+    if rule.oif:
+        body += attribute(_OIFNAME, rule.oif.encode() + b"\0")
+    if rule.suppress_prefixlen != NONE:
+        body += u32(_SUPPRESS_PREFIXLEN, rule.suppress_prefixlen)
+    if rule.suppress_ifgroup != NONE:
+        body += u32(_SUPPRESS_IFGROUP, rule.suppress_ifgroup)
+    return body + attribute(_PROTOCOL, bytes((rule.protocol,)))
+
+
+def add(door: Door, rule: Rule) -> None:
+    """`ip rule add`; refused (EEXIST) where the very same rule stands; raises Refused."""
+    door.change(NEWRULE, CREATE | EXCL, _message(rule))
+
+
+def delete(door: Door, rule: Rule) -> None:
+    """`ip rule del`, naming every selector, so that no other rule can be meant; raises Refused."""
+    door.change(DELRULE, 0, rule.raw or _message(rule))
