@@ -1,0 +1,122 @@
+"""The sources of events: one module each, translating what a program told its hook into an Event.
+
+A source decides nothing about routing.  It reads the variables named here and no others, and
+believes none: each value passes through multihook.address, counts and lengths are bounded,
+and what is refused is named in Event.refused, for the log.
+"""
+
+from multihook.address import INET, is_interface_name, is_link_local, parse, text, why_unusable
+from multihook.journal import foreign
+
+# The variables that each source reads.  Everything else in the environment is never looked at.
+PPPD_VARIABLES = frozenset(("LINKNAME", "DNS1", "DNS2"))
+DHCLIENT_VARIABLES = frozenset((
+    "reason", "interface", "new_ip_address", "new_subnet_mask", "new_routers",
+    "new_rfc3442_classless_static_routes", "new_domain_name_servers",
+    "new_dhcp_server_identifier", "old_ip_address",
+))  # fmt: skip
+VARIABLES = {"pppd": PPPD_VARIABLES, "dhclient": DHCLIENT_VARIABLES}
+
+UP, DOWN, CHECK = "up", "down", "check"
+
+# Who knows best about one and the same address.
+RANK = {"kernel": 0, "ifupdown": 1, "dhclient": 2, "dhcpcd": 2, "pppd": 2, "command": 2}
+
+MOST_VALUES = 8
+LONGEST_VALUE = 1024
+
+
+class Refused(Exception):
+    """The event as a whole cannot be used: one line says why."""
+
+
+class Event:
+    """What one hook run was told, after it was read with care.
+
+    `action` is what the source says happened: an address came (up), went (down), or the link
+    should merely be looked at (check).  It decides nothing by itself: the kernel's addresses do.
+    """
+
+    __slots__ = (
+        "action", "address", "family", "gateway", "interface", "ipparam", "linkname",
+        "reason", "refused", "resolvers", "server", "source",
+    )  # fmt: skip
+
+    def __init__(self, source: str, reason: str, interface: str, action: str, family: int = INET) -> None:
+        self.source = source
+        self.reason = reason
+        self.interface = interface
+        self.action = action
+        self.family = family
+        self.address = b""
+        self.gateway = b""
+        self.resolvers: list[bytes] = []
+        self.server = b""
+        self.ipparam = ""
+        self.linkname = ""
+        self.refused: list[str] = []
+
+    @property
+    def words(self) -> str:
+        """Who said what, as the log shows it: "pppd ip-up"."""
+        return f"{self.source} {self.reason}"
+
+
+def checked_interface(source: str, name: str) -> str:
+    """The name of an interface, or Refused."""
+    if not is_interface_name(name):
+        shown = foreign(name)
+        raise Refused(f'{source}: "{shown}" is no interface name that multihook works with; the event is ignored')
+    return name
+
+
+def checked_address(event: Event, what: str, value: str) -> bytes:
+    """A usable unicast address, or empty; what is refused is noted in the event."""
+    if not value:
+        return b""
+    address = parse(value) if len(value) <= LONGEST_VALUE else None
+    problem = "is no address" if address is None else why_unusable(address)
+    if address is None or problem:
+        event.refused.append(f'{what} "{foreign(value)}" {problem if address is None else "is " + str(problem)}')
+        return b""
+    return address
+
+
+def checked_addresses(event: Event, what: str, value: str) -> list[bytes]:
+    """The usable addresses of a blank-separated list, at most eight of them, in their order."""
+    if len(value) > LONGEST_VALUE:
+        event.refused.append(f"{what} has {len(value)} bytes, only the first {LONGEST_VALUE} are read")
+        value = value[:LONGEST_VALUE].rpartition(" ")[0]
+    words = value.split()
+    if len(words) > MOST_VALUES:
+        event.refused.append(f"{what} has {len(words)} values, only the first {MOST_VALUES} are used")
+    found = (checked_address(event, what, word) for word in words[:MOST_VALUES])
+    return [address for address in found if address]
+
+
+def checked_gateway(event: Event, what: str, value: str) -> bytes:
+    """The first of a list of routers that can be a next hop: not the address of the link itself."""
+    for address in checked_addresses(event, what, value):
+        if address == event.address:
+            event.refused.append(f'{what} "{text(address)}" is the link\'s own address')
+        elif len(address) == 4 and is_link_local(address) and not is_link_local(event.address or address):
+            event.refused.append(f'{what} "{text(address)}" is link-local')
+        else:
+            return address
+    return b""
+
+
+def translate(source: str, arguments: list[str], variables: dict[str, str]) -> Event | None:
+    """The event that a source was told of, or None when it is nothing to act on.
+
+    Raises Refused with one line when it cannot be used at all.
+    """
+    if source == "pppd":
+        from multihook.sources import pppd
+
+        return pppd.translate(arguments, variables)
+    if source == "dhclient":
+        from multihook.sources import dhclient
+
+        return dhclient.translate(variables)
+    raise Refused(f'"{foreign(source)}" is no source of events')
