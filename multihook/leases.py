@@ -1,0 +1,262 @@
+"""What is known about each link now: recorded from events, checked against the kernel.
+
+One record a link and family, in /run/multihook/leases, readable by all (status needs no root).
+A record is a hint: whatever it says of an address holds only while the kernel agrees, and a
+missing, damaged or foreign one is as if there had been none.
+"""
+
+from posix import listdir
+
+from multihook.address import FAMILIES, FAMILY_NAMES, INET, is_interface_name, is_link_local, is_link_name, parse, text
+from multihook.files import folder, read, remove, replace
+from multihook.kernel.addresses import Address
+from multihook.kernel.facts import Facts
+from multihook.kernel.interfaces import Interface
+from multihook.paths import LEASES
+from multihook.sources import DOWN, RANK, UP, Event
+
+_MAGIC = "multihook lease 1"
+_TEXTS = ("interface", "source", "reason", "ipparam", "linkname")
+_ADDRESSES = ("address", "former", "gateway", "server")
+_NUMBERS = ("since", "changed", "prefixlen")
+_FLAGS = ("withdrawn", "held", "by_default")
+
+
+class Lease:
+    """What is known of one link in one family.
+
+    address      the link's own address; empty while it has none (the link is down)
+    prefixlen    of that address
+    former       the address before it: its rules may still stand
+    gateway      the next hop as it was learnt; empty where none was, or none is needed
+    server       the DHCP server
+    resolvers    DNS servers that came with it
+    source       who said so, and `reason`: in which words
+    since        CLOCK_BOOTTIME seconds at which the link went up or down
+    changed      the same for its last change of address
+    withdrawn    the source has taken the address back
+    held         taken down by hand until the next event
+    by_default   adopted because main had a default route by it
+    """
+
+    __slots__ = ("link", "family", *_TEXTS, *_ADDRESSES, *_NUMBERS, *_FLAGS, "resolvers")
+
+    def __init__(self, link: str, interface: str, family: int = INET) -> None:
+        self.link = link
+        self.family = family
+        self.interface = interface
+        self.source = "kernel"
+        self.reason = "found"
+        self.ipparam = ""
+        self.linkname = ""
+        self.address = b""
+        self.former = b""
+        self.gateway = b""
+        self.server = b""
+        self.resolvers: list[bytes] = []
+        self.since = 0
+        self.changed = 0
+        self.prefixlen = 0
+        self.withdrawn = False
+        self.held = False
+        self.by_default = False
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the link has an address, and nobody holds it down by hand."""
+        return bool(self.address) and not self.held
+
+    def copy(self) -> "Lease":
+        """Another record that says the same."""
+        other = Lease(self.link, self.interface, self.family)
+        for name in Lease.__slots__:
+            setattr(other, name, getattr(self, name))
+        other.resolvers = list(self.resolvers)
+        return other
+
+    def render(self) -> str:
+        """The record as it stands in its file."""
+        lines = [_MAGIC, f"link {self.link}", f"family {FAMILY_NAMES[self.family]}"]
+        lines += [f"{name} {getattr(self, name)}" for name in _TEXTS]
+        lines += [f"{name} {text(getattr(self, name))}" for name in _ADDRESSES]
+        lines += [f"{name} {getattr(self, name)}" for name in _NUMBERS]
+        lines += [f"{name} {'yes' if getattr(self, name) else 'no'}" for name in _FLAGS]
+        lines.append("resolvers " + " ".join(map(text, self.resolvers)))
+        lines.append("end\n")
+        return "\n".join(lines)
+
+
+def _parse(data: bytes) -> Lease | None:
+    lines = data.decode("utf-8", "replace").split("\n")
+    if lines[0] != _MAGIC or lines[-2:] != ["end", ""]:
+        return None
+    values = {}
+    for line in lines[1:-2]:
+        name, _, value = line.partition(" ")
+        values[name] = value
+    try:
+        lease = Lease(values["link"], values["interface"], FAMILIES[values["family"]])
+        for name in _TEXTS:
+            setattr(lease, name, values[name])
+        for name in _ADDRESSES:
+            setattr(lease, name, _address(values[name]))
+        for name in _NUMBERS:
+            setattr(lease, name, int(values[name]))
+        for name in _FLAGS:
+            setattr(lease, name, values[name] == "yes")
+        lease.resolvers = [_address(word) for word in values["resolvers"].split()]
+    except (KeyError, ValueError):
+        return None
+    if not is_link_name(lease.link) or not is_interface_name(lease.interface) or lease.source not in RANK:
+        return None
+    return lease
+
+
+def _address(value: str) -> bytes:
+    address = b"" if value == "-" else parse(value)
+    if address is None:
+        raise ValueError(value)
+    return address
+
+
+def _file(link: str, family: int) -> str:
+    return f"{LEASES}/{link}.{FAMILY_NAMES[family]}"
+
+
+def load(link: str, family: int = INET) -> Lease | None:
+    """The record of a link, or None when there is none that can be believed."""
+    try:
+        lease = _parse(read(_file(link, family), 1 << 16))
+    except OSError:
+        return None
+    return lease if lease and lease.link == link else None
+
+
+def names(family: int = INET) -> list[str]:
+    """The links that have a record."""
+    ending = "." + FAMILY_NAMES[family]
+    try:
+        return sorted(name[: -len(ending)] for name in listdir(LEASES) if name.endswith(ending))
+    except OSError:
+        return []
+
+
+def load_all(family: int = INET) -> dict[str, Lease]:
+    """All records, by link."""
+    found = ((name, load(name, family)) for name in names(family))
+    return {name: lease for name, lease in found if lease}
+
+
+def store(lease: Lease) -> None:
+    """Keep a record; raises OSError when /run is full or read-only."""
+    folder(LEASES, 0o755)
+    replace(_file(lease.link, lease.family), lease.render().encode("utf-8", "surrogateescape"))
+
+
+def forget(link: str, family: int = INET) -> None:
+    """Drop a record; raises OSError on a read-only /run."""
+    remove(_file(link, family))
+
+
+def record(known: Lease | None, event: Event, link: str) -> Lease:
+    """What is known after an event, before the kernel is asked.
+
+    Of one and the same address a source that knows less (sources.RANK) only fills gaps.
+    An event that takes away another address than the recorded one is stale and says nothing.
+    """
+    lease = known.copy() if known else Lease(link, event.interface, event.family)
+    lease.link = link
+    lease.held = False
+    if event.action == UP and event.address:
+        _record_up(lease, event)
+    elif event.action == DOWN and lease.interface == event.interface and event.address in (b"", lease.address):
+        lease.withdrawn = True
+        lease.source, lease.reason = event.source, event.reason
+    return lease
+
+
+def _record_up(lease: Lease, event: Event) -> None:
+    same = lease.address == event.address and lease.interface == event.interface and not lease.withdrawn
+    if same and RANK[lease.source] > RANK[event.source]:
+        lease.gateway = lease.gateway or event.gateway
+        lease.resolvers = lease.resolvers or event.resolvers
+        return
+    if lease.address != event.address:
+        lease.former = lease.address or lease.former
+        lease.by_default = False
+    lease.interface = event.interface
+    lease.address = event.address
+    lease.gateway = event.gateway
+    lease.server = event.server
+    lease.resolvers = event.resolvers
+    lease.ipparam = event.ipparam
+    lease.linkname = event.linkname
+    if lease.source != event.source or not same:
+        # A renewal that changes nothing must write nothing, so it keeps the first reason.
+        lease.source, lease.reason = event.source, event.reason
+    lease.withdrawn = False
+
+
+def check(lease: Lease, facts: Facts, hint: bytes = b"") -> Lease:
+    """The same lease as the kernel sees it.
+
+    An address that its interface has is the link's, also while the interface is down: programs
+    can still be bound to it.  One that it has not is gone, unless the interface, which nobody
+    took down, has exactly one other: then that one is the link's, and no hook was told (pppd
+    loses events when its scripts are slow).  An address that its source took back is replaced
+    only by one with a way out: a peer, a default route of main, or `hint`, the configured
+    gateway, in its prefix.
+    """
+    lease = lease.copy()
+    interface = facts.interfaces.get(lease.interface)
+    address = _live_address(lease, interface, facts, hint) if interface else None
+    local = address.local if address else b""
+    if local != lease.address:
+        if lease.address:
+            lease.former = lease.address
+        if local:
+            # Nobody told us what came with it.
+            if lease.gateway and interface and not facts.is_on_segment(interface, lease.gateway, lease.family):
+                lease.gateway = b""
+            lease.reason = "found"
+            lease.source = "kernel"
+            lease.withdrawn = False
+        elif not lease.withdrawn:
+            lease.reason = "address gone"
+            lease.source = "kernel"
+        lease.address = local
+    if not local:
+        lease.gateway = b""
+        lease.withdrawn = True
+    lease.prefixlen = address.prefixlen if address else 0
+    return lease
+
+
+def _live_address(lease: Lease, interface: Interface, facts: Facts, hint: bytes) -> Address | None:
+    there = facts.addresses_of(interface, lease.family)
+    for address in there:
+        if address.local == lease.address and lease.address:
+            return address
+    if not interface.is_up:
+        return None
+    others = [address for address in there if address.is_candidate and not is_link_local(address.local)]
+    if not lease.withdrawn and lease.address:
+        return others[0] if len(others) == 1 else None
+    default = facts.default_by(interface, lease.family)
+    if default and default.prefsrc:
+        others = [address for address in others if address.local == default.prefsrc] or others
+    for address in others:
+        if address.peer or interface.is_point_to_point or default:
+            return address
+        if hint and facts.is_on_segment(interface, hint, lease.family):
+            return address
+    return None
+
+
+def stamp(lease: Lease, before: Lease | None, now: int) -> Lease:
+    """Set the times: since when it is up or down, and when its address last changed."""
+    if before is None or before.is_up != lease.is_up or before.interface != lease.interface:
+        lease.since = now
+    if before is not None and lease.address and lease.former and before.address != lease.address:
+        lease.changed = now
+    return lease

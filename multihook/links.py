@@ -1,0 +1,229 @@
+"""Which links there are: the configured ones, and those adopted because they lead to the internet.
+
+A link is one interface with an address and a next hop.  This module joins what the
+configuration says, what the leases say and what the kernel says into one Link each; features
+read nothing else.
+"""
+
+from zlib import crc32
+
+from multihook.address import INET, is_link_local, is_link_name
+from multihook.kernel.facts import Facts
+from multihook.kernel.interfaces import LOOPBACK, Interface
+from multihook.kernel.routes import Route
+from multihook.leases import Lease
+from multihook.sources import Event
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Config = dict[str, Any]
+
+FAMILIES = (INET,)
+
+
+class Path:
+    """One link in one family: its lease, and the way out as the kernel allows it now.
+
+    is_up     it has its address and its interface is up: routes can be there
+    gateway   the next hop; empty on point-to-point links, and where there is none
+    onlink    the gateway is off the segment
+    has_exit  whether a default route can be written at all
+    mains     main's routes by this interface
+    shared    another link or interface has the same address: no rule can tell them apart
+    """
+
+    __slots__ = ("gateway", "has_exit", "is_up", "lease", "mains", "onlink", "shared")
+
+    def __init__(self, lease: Lease, is_up: bool) -> None:
+        self.lease = lease
+        self.is_up = is_up
+        self.gateway = b""
+        self.onlink = False
+        self.has_exit = False
+        self.shared = False
+        self.mains: list[Route] = []
+
+    @property
+    def has_address(self) -> bool:
+        """Whether the address is there, so that rules may (and must) name it."""
+        return self.lease.is_up
+
+
+class Link:
+    """One link as the features see it."""
+
+    __slots__ = (
+        "adopted", "interface", "interface_name", "lan", "name", "networks", "notes",
+        "paths", "snat", "sources", "table",
+    )  # fmt: skip
+
+    def __init__(self, name: str, table: int, configured: "Config | None") -> None:
+        self.name = name
+        self.table = table
+        self.adopted = configured is None
+        settings = configured or {}
+        self.lan: bool = settings.get("lan", False)
+        self.snat: bool | str = settings.get("snat", False)
+        self.sources: list[tuple[bytes, int]] = settings.get("sources", [])
+        self.networks: list[tuple[bytes, int]] = settings.get("networks", [])
+        self.interface_name: str = settings.get("interface", "")
+        self.interface: Interface | None = None
+        self.paths: dict[int, Path] = {}
+        self.notes: list[str] = []
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it can carry packets in any family."""
+        return any(path.is_up for path in self.paths.values())
+
+    @property
+    def has_address(self) -> bool:
+        """Whether it has its address in any family, be its interface up or down."""
+        return any(path.has_address for path in self.paths.values())
+
+
+def match(config: "Config", interface: str, ipparam: str, linkname: str) -> str:
+    """The configured link that an event belongs to, or "".
+
+    What names the line (ipparam, linkname) goes before what names the interface it happens to have.
+    """
+    name: str = (
+        config["by_ipparam"].get(ipparam, "") if ipparam else ""
+    ) or (config["by_linkname"].get(linkname, "") if linkname else "")
+    return name or config["by_interface"].get(interface, "")
+
+
+def is_ignored(config: "Config", interface: str) -> bool:
+    """Whether the administrator wants this interface never touched ("wg*" style patterns)."""
+    return any(_fits(interface, pattern) for pattern in config["ignore"])
+
+
+def _fits(name: str, pattern: str) -> bool:
+    if not pattern:
+        return not name
+    if pattern[0] == "*":
+        return any(_fits(name[start:], pattern[1:]) for start in range(len(name) + 1))
+    return bool(name) and pattern[0] in ("?", name[0]) and _fits(name[1:], pattern[1:])
+
+
+def adopted_name(config: "Config", interface: str) -> str:
+    """The name of an adopted link: its interface's, made to fit, and nobody else's."""
+    name = "".join(c if c.isalnum() or c in "_-" else "-" for c in interface.lower())
+    if not is_link_name(name):
+        name = f"if-{name}"[:16]
+    if name in config["links"] or name in config["used_names"] or not is_link_name(name):
+        name = f"{name[:11]}-{crc32(interface.encode()) & 0xFFFF:04x}"
+    return name
+
+
+def concerns(config: "Config", event: Event) -> str:
+    """The link that an event may be about, or "" when it is nobody's: then the hook leaves at once."""
+    if not config["usable"] or is_ignored(config, event.interface):
+        return ""
+    name = match(config, event.interface, event.ipparam, event.linkname)
+    if name or not config["adopt"]:
+        return name
+    return adopted_name(config, event.interface)
+
+
+def hint_for(config: "Config", name: str) -> bytes:
+    """The configured next hop of a link, or empty."""
+    gateway: bytes = config["links"].get(name, {}).get("gateway", b"")
+    return gateway
+
+
+def is_adoptable(lease: Lease, facts: Facts) -> bool:
+    """Whether a link that no configuration names leads to the internet by somebody's word.
+
+    A lease with a router, an ifupdown stanza with a gateway, the administrator's `multihook up`,
+    or a default route of main by it.  An address that two interfaces carry never is one.
+    """
+    interface = facts.interfaces.get(lease.interface)
+    if not lease.address or not interface or interface.flags & LOOPBACK:
+        return False
+    if is_link_local(lease.address) or len(facts.holders(lease.address, lease.family)) > 1:
+        return False
+    if lease.source == "command" or (lease.source in ("dhclient", "dhcpcd", "ifupdown") and lease.gateway):
+        return True
+    return lease.by_default or facts.default_by(interface, lease.family) is not None
+
+
+def found_by_default(config: "Config", facts: Facts, known: "set[str]", family: int = INET) -> list[Lease]:
+    """Leases for interfaces that nobody told of, but by which main has a default route."""
+    found: list[Lease] = []
+    if not config["adopt"]:
+        return found
+    by_index = {interface.index: interface for interface in facts.interfaces.values()}
+    for route in facts.defaults(family):
+        interface = by_index.get(route.oif)
+        if not interface or interface.name in known or is_ignored(config, interface.name):
+            continue
+        known.add(interface.name)
+        lease = Lease(adopted_name(config, interface.name), interface.name, family)
+        lease.withdrawn = True  # only an address with a way out will do
+        found.append(lease)
+    return found
+
+
+def found_by_configuration(config: "Config", facts: Facts, known: "set[str]", family: int = INET) -> list[Lease]:
+    """Leases for configured links that nobody told of yet: their interface may be there all the same."""
+    found = []
+    for name, settings in config["links"].items():
+        if name not in known and settings["interface"]:
+            lease = Lease(name, settings["interface"], family)
+            lease.withdrawn = True
+            found.append(lease)
+    return found
+
+
+def way_out(path: Path, link: Link, configured_gateway: bytes, facts: Facts) -> None:
+    """Fill in the next hop: learnt before configured before what main has by this interface."""
+    interface = link.interface
+    lease = path.lease
+    if not interface or not path.is_up:
+        return
+    path.mains = facts.main_by(interface, lease.family)
+    there = facts.addresses_of(interface, lease.family)
+    if interface.is_point_to_point or any(a.local == lease.address and a.peer for a in there):
+        path.has_exit = True
+        return
+    default = facts.default_by(interface, lease.family)
+    for gateway in (lease.gateway, configured_gateway, default.gateway if default else b""):
+        if not gateway:
+            continue
+        if facts.holders(gateway, lease.family):
+            link.notes.append("its next hop is an address of this machine")
+            continue
+        path.gateway = gateway
+        path.onlink = not facts.is_on_segment(interface, gateway, lease.family)
+        path.has_exit = True
+        return
+    if default and not default.gateway:
+        path.has_exit = True
+    else:
+        link.notes.append("no next hop is known")
+
+
+def resolve(name: str, table: int, config: "Config", lease: Lease | None, facts: Facts) -> Link:
+    """One Link from what is configured, recorded and true now."""
+    settings = config["links"].get(name)
+    link = Link(name, table, settings)
+    if lease:
+        link.interface_name = lease.interface
+        link.interface = facts.interfaces.get(lease.interface)
+        path = Path(lease, lease.is_up and link.interface is not None and link.interface.is_up)
+        link.paths[lease.family] = path
+        if lease.held:
+            link.notes.append("down by hand")
+        way_out(path, link, hint_for(config, name), facts)
+    if link.interface:
+        if link.interface.group not in (0, config["group"]):
+            link.notes.append(f"interface group {link.interface.group} is somebody else's; left alone")
+        if link.has_address and not link.interface.is_up:
+            link.notes.append("its interface is set down")
+        elif link.is_up and not link.interface.has_carrier:
+            link.notes.append("no carrier")
+    return link
+

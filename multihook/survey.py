@@ -1,0 +1,211 @@
+"""What a run starts from: configuration, leases after the events, and the kernel's facts, as one View.
+
+A survey reads and decides; it changes nothing, in the kernel or on disk.
+"""
+
+from multihook import leases, links
+from multihook.config import tables
+from multihook.features import View
+from multihook.kernel.facts import Facts
+from multihook.kernel.rtnetlink import Door
+from multihook.leases import Lease
+from multihook.links import FAMILIES, Link
+from multihook.record import Certificate, now
+from multihook.sources import Event
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Config = dict[str, Any]
+
+
+class Survey:
+    """What is, and what follows from it.
+
+    before, after   leases by link, as recorded and as they are now
+    lost            links whose record is to be dropped
+    links           all links that were looked at, up or down, in the order of the configuration
+    lone            the adopted link of a machine with one line, for which nothing is changed
+    several         whether this machine has two links or more
+    shared          whether an address of a link is also somewhere else, so that only a look at
+                    everything can tell whose it is
+    """
+
+    __slots__ = ("after", "before", "config", "facts", "links", "lone", "lost", "several", "shared", "whole")
+
+    def __init__(self, config: "Config", facts: Facts, before: dict[str, Lease], *, whole: bool) -> None:
+        self.config = config
+        self.facts = facts
+        self.before = before
+        self.after: dict[str, Lease] = {}
+        self.lost: list[str] = []
+        self.links: list[Link] = []
+        self.lone: list[Link] = []
+        self.several = False
+        self.shared = False
+        self.whole = whole
+
+    def view(self, door: Door, certificate: Certificate | None) -> View:
+        """What the features get to see."""
+        former: dict[str, list[bytes]] = {}
+        for name, lease in [*self.before.items(), *self.after.items()]:
+            former.setdefault(name, []).extend(a for a in (lease.address, lease.former) if a)
+        protocols, groups = {self.config["rt_proto"]}, {self.config["group"]}
+        if self.whole and certificate:
+            # The numbers may just have been changed in the configuration.
+            protocols.add(certificate.protocol)
+            groups.add(certificate.group)
+        return View(
+            self.config, door, self.facts, self.links,
+            whole=self.whole, several=self.several, former=former,
+            protocols=frozenset(protocols), groups=frozenset(groups),
+        )  # fmt: skip
+
+
+def of_events(config: "Config", door: Door, events: list[tuple[str, Event]]) -> Survey:
+    """Look at the links that these events are about, and at nothing else."""
+    names = list(dict.fromkeys(name for name, _ in events))
+    before = {name: lease for name in names if (lease := leases.load(name))}
+    interfaces = {event.interface for _, event in events} | {lease.interface for lease in before.values()}
+    survey = Survey(config, Facts(door, interfaces), before, whole=False)
+    _record(survey, before, events)
+    _settle(survey)
+    others = _others_up(survey, names)
+    survey.several = others + _adopted_with_address(survey) >= 2
+    _keep_adopted_only_among_several(survey)
+    return survey
+
+
+def of_everything(config: "Config", door: Door, events: list[tuple[str, Event]]) -> Survey:
+    """Look at all links there are: configured, recorded, or with a default route that nobody told of."""
+    recorded = leases.load_all()
+    survey = Survey(config, Facts(door), recorded, whole=True)
+    known = _rematched(survey, recorded)
+    _record(survey, known, events)
+    there = {lease.interface for lease in survey.after.values()}
+    configured = {name for name in survey.after if name in config["links"]}
+    for family in FAMILIES:
+        for lease in links.found_by_configuration(config, survey.facts, configured, family):
+            survey.after[lease.link] = lease
+            there.add(lease.interface)
+        for lease in links.found_by_default(config, survey.facts, there, family):
+            survey.after.setdefault(lease.link, lease)
+    _settle(survey)
+    survey.several = len(config["links"]) + _adopted_with_address(survey) >= 2
+    _keep_adopted_only_among_several(survey)
+    _share_out(survey)
+    return survey
+
+
+def _rematched(survey: Survey, recorded: dict[str, Lease]) -> dict[str, Lease]:
+    """The records under the names that the configuration gives them now."""
+    config = survey.config
+    known: dict[str, Lease] = {}
+    for name, lease in recorded.items():
+        right = links.match(config, lease.interface, lease.ipparam, lease.linkname)
+        if not right and config["adopt"] and not links.is_ignored(config, lease.interface):
+            right = links.adopted_name(config, lease.interface)
+        if right and (right == name or right not in recorded):
+            moved = lease.copy()
+            moved.link = right
+            known[right] = moved
+    return known
+
+
+def _record(survey: Survey, known: dict[str, Lease], events: list[tuple[str, Event]]) -> None:
+    """The leases after these events, not yet checked."""
+    survey.after = dict(known)
+    for name, event in events:
+        if event.reason == "down by hand":
+            continue
+        survey.after[name] = leases.record(survey.after.get(name), event, name)
+    for name, event in events:
+        if event.reason == "down by hand" and name in survey.after:
+            lease = survey.after[name] = survey.after[name].copy()
+            lease.held = True
+
+
+def _settle(survey: Survey) -> None:
+    """Check each lease against the kernel, drop those of nobody, and make the links."""
+    config = survey.config
+    clock = now()
+    unchecked, survey.after = survey.after, {}
+    for name, lease in unchecked.items():
+        checked = leases.check(lease, survey.facts, links.hint_for(config, name))
+        if name not in config["links"]:
+            if not config["adopt"] or not links.is_adoptable(checked, survey.facts):
+                continue
+            checked.by_default = checked.by_default or not checked.gateway
+        survey.after[name] = leases.stamp(checked, survey.before.get(name), clock)
+    survey.lost = [name for name in survey.before if name not in survey.after]
+    _make_links(survey, list(unchecked))
+
+
+def _make_links(survey: Survey, names: list[str]) -> None:
+    config = survey.config
+    wanted = list(config["links"]) if survey.whole else [name for name in config["links"] if name in names]
+    adopted = sorted(name for name in survey.after if name not in config["links"])
+    numbers = tables.known() if adopted else {}
+    for name in wanted + adopted:
+        settings = config["links"].get(name)
+        table = settings["table"] if settings else numbers.get(name, 0)
+        survey.links.append(links.resolve(name, table, config, survey.after.get(name), survey.facts))
+    for link in survey.links:
+        for path in link.paths.values():
+            if path.has_address and len(survey.facts.holders(path.lease.address, path.lease.family)) > 1:
+                survey.shared = True
+
+
+def _adopted_with_address(survey: Survey) -> int:
+    """How many adopted links there are; one that is held down by hand is a link all the same."""
+    return sum(any(path.lease.address for path in link.paths.values()) for link in survey.links if link.adopted)
+
+
+def _others_up(survey: Survey, names: list[str]) -> int:
+    """How many links there are beside the adopted ones looked at here; counts no further than two."""
+    config = survey.config
+    count = len(config["links"])
+    if count < 2:
+        for name in leases.names():
+            if count >= 2:
+                break
+            if name in names or name in config["links"]:
+                continue
+            lease = leases.load(name)
+            if lease and lease.address:
+                count += 1
+    return count
+
+
+def _keep_adopted_only_among_several(survey: Survey) -> None:
+    """On a machine with one line nothing is changed, so a lone adopted link is no link to the features."""
+    if not survey.several:
+        survey.lone = [link for link in survey.links if link.adopted]
+        survey.links = [link for link in survey.links if not link.adopted]
+
+
+def allot_tables(survey: Survey, keep: bool = True) -> bool:
+    """Give adopted links that have no table yet one that stays theirs; True when there were any.
+
+    With `keep` this writes /var/lib/multihook/tables, so it is not part of the survey itself.
+    """
+    without = [link for link in survey.links if not link.table]
+    if without:
+        numbers = tables.allot([link.name for link in without], survey.config, keep=keep)
+        for link in without:
+            link.table = numbers[link.name]
+    return bool(without)
+
+
+def _share_out(survey: Survey) -> None:
+    """Where two links carry the same address, the first of them keeps its rules; the others are told."""
+    holder: dict[bytes, str] = {}
+    for link in survey.links:
+        for path in link.paths.values():
+            if not path.has_address:
+                continue
+            first = holder.setdefault(path.lease.address, link.name)
+            if first != link.name:
+                path.shared = True
+                link.notes.append(f"its address is also that of {first}: only sockets bound to its interface use it")
