@@ -1,0 +1,113 @@
+"""Desired, actual, difference: what any feature needs done, done in an order that is safe at each instant.
+
+The engine knows no rule, no route and no file.  It asks each feature what should be there and
+what is, makes what is missing (guards first, look-ups last), takes away what is too much (the
+other way round), and asks again: success means that a second look finds no difference.
+"""
+
+from errno import EEXIST, EPERM
+
+from multihook.features import Step, View, visible
+from multihook.files import explain
+from multihook.kernel.rtnetlink import Refused
+
+
+class Failure:
+    """One step that was refused: of which link, why, and what to do."""
+
+    __slots__ = ("line", "link", "may_pass")
+
+    def __init__(self, link: str, line: str, may_pass: bool) -> None:
+        self.link = link
+        self.line = line
+        self.may_pass = may_pass
+
+
+def plan(view: View) -> list[Step]:
+    """The difference between what should be and what is, in the order in which to make it."""
+    additions: list[tuple[int, Step]] = []
+    removals: list[tuple[int, Step]] = []
+    for feature in visible():
+        wanted = {thing.key: thing for thing in feature.desired(view)}
+        there = {thing.key: thing for thing in feature.actual(view)}
+        for key, thing in wanted.items():
+            old = there.get(key)
+            if old != thing:
+                additions.append((feature.place(view, thing)[0], Step(feature, old, thing)))
+        for key, thing in there.items():
+            if key not in wanted:
+                removals.append((feature.place(view, thing)[0], Step(feature, thing, None)))
+    additions.sort(key=_stage)
+    removals.sort(key=_stage, reverse=True)
+    return [step for _, step in additions + removals]
+
+
+def _stage(pair: tuple[int, Step]) -> int:
+    return pair[0]
+
+
+def apply(view: View, steps: list[Step]) -> tuple[list[Step], list[Failure]]:
+    """Make each step; returns those made, and the failures.
+
+    After a failure the rest of that link's steps is left: its old state stands rather than half
+    of the new one.  Other links go on.
+    """
+    made: list[Step] = []
+    failures: list[Failure] = []
+    for step in steps:
+        link = step.feature.place(view, step.object)[2]
+        if any(failure.link == link for failure in failures):
+            continue
+        try:
+            _make(view, step)
+            made.append(step)
+        except (Refused, OSError) as error:
+            failures.append(_failure(view, step, link, error))
+            if error.errno == EPERM:
+                break
+    view.memo.clear()
+    view.facts.look_at_interfaces()
+    return made, failures
+
+
+def _make(view: View, step: Step) -> None:
+    if step.new is None:
+        step.feature.remove(view, step.old)
+    elif step.old is None:
+        step.feature.add(view, step.new)
+    else:
+        step.feature.change(view, step.old, step.new)
+
+
+def _failure(view: View, step: Step, link: str, error: "Refused | OSError") -> Failure:
+    what = "; ".join(step.feature.commands(view, step))
+    if error.errno == EPERM:
+        line = "changing the kernel's routing needs root with CAP_NET_ADMIN; nothing was changed"
+        return Failure(link, line, may_pass=False)
+    why = error.reason if isinstance(error, Refused) else explain(error)
+    advice = step.feature.clash(step.object) if error.errno == EEXIST else "`multihook sync` tries again"
+    return Failure(link, f"not applied: {what}: {why}; {advice}", may_pass=error.errno != EEXIST)
+
+
+def commands(view: View, steps: list[Step]) -> list[str]:
+    """The steps as commands for a shell, in their order."""
+    return [line for step in steps for line in step.feature.commands(view, step)]
+
+
+def counts(view: View, steps: list[Step]) -> dict[str, str]:
+    """By link, what was done to it, as a log line says it: "2 rules, 3 routes"."""
+    found: dict[str, dict[str, int]] = {}
+    for step in steps:
+        _, noun, link = step.feature.place(view, step.object)
+        nouns = found.setdefault(link, {})
+        nouns[noun] = nouns.get(noun, 0) + 1
+    return {link: ", ".join(_counted(nouns)) for link, nouns in found.items()}
+
+
+def _counted(nouns: dict[str, int]) -> list[str]:
+    return [f"{count} {noun}{'s' if count > 1 else ''}" for noun, count in sorted(nouns.items(), reverse=True)]
+
+
+def signature(view: View) -> str:
+    """A few numbers for all that is ours: others mean that somebody else's hands were in it."""
+    return ".".join(f"{feature.signature(view):x}" for feature in visible())

@@ -1,0 +1,107 @@
+"""The features: one module for each kind of thing that is kept right, and their contract.
+
+A feature is a module with
+    NAME                       the word for it in logs and in `status`
+    desired(view)              the objects that should be there; pure: the same view, the same objects
+    actual(view)               the objects of ours that are there
+    add(view, new)             make one object; raises kernel.rtnetlink.Refused or OSError
+    change(view, old, new)     put new in old's place in one step; raises the same
+    remove(view, old)          take one object away; raises the same
+    commands(view, step)       the same step as commands that can be pasted into a shell
+    place(view, thing)         its stage in the order below, the noun it is counted by in the
+                               log, and the link it belongs to (or "")
+    clash(thing)               what to do where a foreign object is in its place
+    signature(view)            one number for all of ours, cheap to get: it changes when
+                               somebody else touches them
+An object has `key` (what makes it the same object) and `==` (nothing to change).
+
+What is missing is made in the order of the stages, what is too much is taken away in the
+opposite order: guards are the first to come and the last to go, look-ups the other way round.
+So at any instant in between a packet finds its right way, or none, never a wrong one.
+"""
+
+GUARD, ROUTE, NETWORK, GROUP, EXCEPTION, LOOKUP, SETTING, FILE = range(8)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+
+    from multihook.kernel.facts import Facts
+    from multihook.kernel.rtnetlink import Door
+    from multihook.links import Link
+
+    class Feature(Protocol):
+        """What a feature module gives; see the module's docstring."""
+
+        NAME: str
+
+        def desired(self, view: "View") -> "list[Any]": ...
+        def actual(self, view: "View") -> "list[Any]": ...
+        def add(self, view: "View", new: "Any") -> None: ...
+        def change(self, view: "View", old: "Any", new: "Any") -> None: ...
+        def remove(self, view: "View", old: "Any") -> None: ...
+        def commands(self, view: "View", step: "Step") -> "list[str]": ...
+        def place(self, view: "View", thing: "Any") -> "tuple[int, str, str]": ...
+        def clash(self, thing: "Any") -> str: ...
+        def signature(self, view: "View") -> int: ...
+
+
+class View:
+    """All that a feature may look at.
+
+    links        the links to be kept right, in the order of the configuration
+    whole        everything of ours is looked at; else only what belongs to `links` (an event's run)
+    several      whether this machine has two links or more
+    former       by link, addresses whose rules may still stand
+    memo         what a feature read already; emptied when something was changed
+    protocols    our protocol number, and that of the configuration before it; groups likewise
+    """
+
+    __slots__ = ("config", "door", "facts", "former", "groups", "links", "memo", "protocols", "several", "whole")
+
+    def __init__(
+        self,
+        config: "dict[str, Any]",
+        door: "Door",
+        facts: "Facts",
+        links: "list[Link]",
+        *,
+        whole: bool,
+        several: bool,
+        former: "dict[str, list[bytes]]",
+        protocols: "frozenset[int]",
+        groups: "frozenset[int]",
+    ) -> None:
+        self.config = config
+        self.door = door
+        self.facts = facts
+        self.links = links
+        self.whole = whole
+        self.several = several
+        self.former = former
+        self.protocols = protocols
+        self.groups = groups
+        self.memo: dict[object, Any] = {}
+
+
+class Step:
+    """One difference between what should be and what is: old is None to add, new is None to remove."""
+
+    __slots__ = ("feature", "new", "old")
+
+    def __init__(self, feature: "Feature", old: "Any", new: "Any") -> None:
+        self.feature = feature
+        self.old = old
+        self.new = new
+
+    @property
+    def object(self) -> "Any":
+        """The object it is about."""
+        return self.old if self.new is None else self.new
+
+
+def visible() -> "tuple[Feature, ...]":
+    """The features there are.  A new one is one module and one line here."""
+    from multihook.features import routing
+
+    return (routing,)
