@@ -1,0 +1,49 @@
+"""Our protocol and tables by name, for ip(8): two generated files in /etc/iproute2, never read back."""
+
+from posix import access, mkdir
+
+from multihook.files import read, replace
+from multihook.links import Link
+from multihook.paths import RT_PROTOS, RT_TABLES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_HEAD = "# Written by multihook(8) for ip(8); it is never read back, and changes to it are lost.\n"
+
+
+def publish(config: "dict[str, Any]", links: list[Link], *, whole: bool) -> None:
+    """Write both files where they differ.  A run of one event only adds the links it knows.
+
+    Raises OSError.
+    """
+    _write(RT_PROTOS, f"{_HEAD}{config['rt_proto']}\tmultihook\n")
+    lines = {} if whole else _lines(RT_TABLES)
+    lines.update({link.table: link.name for link in links if link.table})
+    _write(RT_TABLES, _HEAD + "".join(f"{number}\t{name}\n" for number, name in sorted(lines.items())))
+
+
+def _lines(path: str) -> dict[int, str]:
+    found = {}
+    for line in _content(path).decode("ascii", "replace").splitlines():
+        number, _, name = line.partition("\t")
+        if number.isdecimal() and name:
+            found[int(number)] = name
+    return found
+
+
+def _content(path: str) -> bytes:
+    try:
+        return read(path)
+    except OSError:
+        return b""
+
+
+def _write(path: str, content: str) -> None:
+    if _content(path) == content.encode():
+        return
+    folder = path.rpartition("/")[0]
+    if not access(folder, 0):
+        mkdir(folder, 0o755)
+    replace(path, content.encode())

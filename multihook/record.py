@@ -1,0 +1,126 @@
+"""What the last run left behind: its result, for `status`, and the certificate of a whole run.
+
+The certificate says: a run over everything of ours was completed in this boot, in this network
+namespace, with this configuration, and our objects had this signature.  While it holds, an
+event needs to look at its own link only; without it (lost, damaged, other configuration) the
+next run looks at everything.
+"""
+
+from posix import stat
+from time import CLOCK_BOOTTIME, clock_gettime, time
+
+from multihook.files import read, remove, replace
+from multihook.paths import APPLIED, LAST
+from multihook.spool import boot_id
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_MAGIC = "multihook applied 1"
+_RESULT_MAGIC = "multihook last 1"
+
+
+class Certificate:
+    """See the module."""
+
+    __slots__ = ("boot", "digest", "group", "namespace", "protocol", "several", "signature")
+
+    def __init__(
+        self, boot: str, namespace: int, digest: str, protocol: int, group: int, several: bool, signature: str
+    ) -> None:
+        self.boot = boot
+        self.namespace = namespace
+        self.digest = digest
+        self.protocol = protocol
+        self.group = group
+        self.several = several
+        self.signature = signature
+
+    def render(self) -> str:
+        """The certificate as it stands in its file: one line of words."""
+        words = (self.boot, self.namespace, self.digest, self.protocol, self.group, int(self.several), self.signature)
+        return _MAGIC + " " + " ".join(map(str, words)) + " end\n"
+
+
+def namespace() -> int:
+    """The network namespace we are in, by its inode; 0 where /proc does not tell."""
+    try:
+        return stat("/proc/self/ns/net").st_ino
+    except OSError:
+        return 0
+
+
+def boot() -> str:
+    """The name of this boot, as a certificate holds it."""
+    return boot_id().decode("ascii", "replace") or "-"
+
+
+def certificate_for(config: "dict[str, Any]", several: bool, signature: str) -> Certificate:
+    """The certificate that a run completed just now would earn."""
+    return Certificate(
+        boot(), namespace(), config["digest"], config["rt_proto"], config["group"], several, signature or "0"
+    )
+
+
+def certificate() -> Certificate | None:
+    """The certificate on file, or None when there is none to be believed."""
+    try:
+        words = read(APPLIED, 4096).decode("ascii", "replace").split()
+    except OSError:
+        return None
+    if len(words) != 11 or " ".join(words[:3]) != _MAGIC or words[-1] != "end":
+        return None
+    try:
+        return Certificate(
+            words[3], int(words[4]), words[5], int(words[6]), int(words[7]), words[8] == "1", words[9]
+        )
+    except ValueError:
+        return None
+
+
+def certify(certificate: Certificate) -> None:
+    """Keep a certificate; raises OSError."""
+    replace(APPLIED, certificate.render().encode(), 0o600)
+
+
+def annul() -> None:
+    """Take the certificate away, before a whole run begins to change things; raises OSError."""
+    remove(APPLIED)
+
+
+class Result:
+    """How the last run that had anything to do ended: `line` is what the log got."""
+
+    __slots__ = ("boottime", "failed", "line", "wall")
+
+    def __init__(self, failed: bool, line: str, wall: int = 0, boottime: int = 0) -> None:
+        self.failed = failed
+        self.line = line
+        self.wall = wall or int(time())
+        self.boottime = boottime or now()
+
+
+def now() -> int:
+    """Seconds since boot, suspended time included: no clock jump moves it (CLOCK_BOOTTIME)."""
+    return int(clock_gettime(CLOCK_BOOTTIME))
+
+
+def write_result(result: Result) -> None:
+    """Keep a result for `status`; raises OSError."""
+    outcome = "failed" if result.failed else "ok"
+    text = f"{_RESULT_MAGIC}\n{outcome}\n{result.wall}\n{result.boottime}\n{result.line}\nend\n"
+    replace(LAST, text.encode("utf-8", "backslashreplace"))
+
+
+def last_result() -> Result | None:
+    """The result on file, or None."""
+    try:
+        lines = read(LAST, 1 << 16).decode("utf-8", "replace").split("\n")
+    except OSError:
+        return None
+    if len(lines) != 7 or lines[0] != _RESULT_MAGIC or lines[5:] != ["end", ""]:
+        return None
+    if not lines[2].isdecimal() or not lines[3].isdecimal():
+        return None
+    return Result(lines[1] == "failed", lines[4], int(lines[2]), int(lines[3]))

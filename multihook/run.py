@@ -1,0 +1,294 @@
+"""One run under the lock: take all that is spooled, bring the kernel in line, keep and tell what came of it.
+
+Steps: survey -> plan -> (spool what is not spooled yet) -> apply -> read back -> leases,
+certificate, result -> spool emptied -> names and log.  A run that finds nothing to do writes
+nothing and says nothing.
+"""
+
+from posix import access
+from time import monotonic_ns
+
+from multihook import engine, journal, leases, record, repeats, sources, spool, survey
+from multihook.address import text
+from multihook.engine import Failure
+from multihook.features import Step, View
+from multihook.files import explain
+from multihook.journal import foreign
+from multihook.kernel.rtnetlink import Door
+from multihook.leases import Lease
+from multihook.links import concerns
+from multihook.paths import HELD
+from multihook.sources import Event
+from multihook.spool import Told
+from multihook.survey import Survey
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Config = dict[str, Any]
+
+# The kernel changes while we work: an address may go between our look and our step.
+ROUNDS = 3
+
+
+class ElsewhereError(Exception):
+    """This is another network namespace than the one that multihook keeps right."""
+
+
+class Outcome:
+    """What came of one run: the survey it ended with, the steps made, failures, and lines for the log."""
+
+    __slots__ = ("elapsed", "failures", "lines", "made", "spooled", "survey", "warnings")
+
+    def __init__(self, survey: Survey) -> None:
+        self.survey = survey
+        self.made: dict[str, str] = {}
+        self.failures: list[Failure] = []
+        self.lines: list[str] = []
+        self.warnings: list[str] = []
+        self.spooled: list[str] = []
+        self.elapsed = 0
+
+
+def is_held() -> bool:
+    """Whether `multihook flush` took everything out, to stay out until `multihook sync`."""
+    return access(HELD, 0)
+
+
+def drain(config: "Config", door: Door, told: list[Told]) -> None:
+    """Apply what we were told and all that is spooled, until nothing is left."""
+    while True:
+        names = spool.waiting()
+        batch = [(name, spool.take(name)) for name in names]
+        damaged = sum(one is None for _, one in batch)
+        if damaged:
+            line = f"{damaged} damaged event(s) in the spool dropped; everything is looked at instead"
+            journal.write(journal.WARNING, line)
+        heard = [one for _, one in batch if one] + told
+        if not heard and not names:
+            return
+        events = [pair for pair in (understood(config, one) for one in heard) if pair]
+        if events or damaged:
+            names += run(config, door, events, unspooled=told, whole=bool(damaged)).spooled
+        spool.done(names)
+        told = []
+
+
+def is_ours(config: "Config", told: Told) -> bool:
+    """Whether an event is worth a run; one that is refused is, for somebody must be told."""
+    try:
+        event = sources.translate(told.source, told.arguments, told.variables)
+    except sources.Refused:
+        return True
+    return event is not None and bool(concerns(config, event))
+
+
+def understood(config: "Config", told: Told) -> "tuple[str, Event] | None":
+    """The link and the event that a hook was told of; None when it is nothing to act on."""
+    try:
+        event = sources.translate(told.source, told.arguments, told.variables)
+    except sources.Refused as error:
+        repeats.warn(str(error))
+        return None
+    if event is None:
+        return None
+    name = concerns(config, event)
+    if not name:
+        return None
+    for problem in event.refused:
+        repeats.warn(f"{name}: {event.words} on {event.interface}: {problem}; not used")
+    return name, event
+
+
+def run(
+    config: "Config",
+    door: Door,
+    events: list[tuple[str, Event]],
+    *,
+    unspooled: "tuple[Told, ...] | list[Told]" = (),
+    whole: bool = False,
+) -> Outcome:
+    """Bring the links of these events in line, or everything of ours when that is asked or needed.
+
+    Raises ElsewhereError, OSError, Refused when the kernel cannot even be asked.
+    """
+    start = monotonic_ns()
+    certificate = record.certificate()
+    check_namespace(certificate)
+    found = None
+    if not whole and _still_holds(certificate, config):
+        found = survey.of_events(config, door, events)
+        view = found.view(door, certificate)
+        whole = _needs_whole(found, view, certificate)
+    if found is None or whole:
+        found = survey.of_everything(config, door, events)
+        view = found.view(door, certificate)
+    outcome = Outcome(found)
+    if is_held() or not config["usable"]:
+        _keep(outcome)
+        return outcome
+    named = survey.allot_tables(found)
+    steps = engine.plan(view)
+    if steps:
+        _spool(outcome, unspooled)
+        if found.whole:
+            _try(outcome, record.annul)
+        view = _apply(config, door, events, outcome, view, steps)
+    _keep(outcome)
+    if outcome.failures:
+        _try(outcome, record.annul)  # the next run looks at everything again
+    else:
+        _certify(outcome, certificate, view)
+    outcome.elapsed = (monotonic_ns() - start) // 1_000_000
+    if found.whole or named:
+        _publish(outcome)
+    _tell(outcome, events)
+    return outcome
+
+
+def check_namespace(certificate: "record.Certificate | None") -> None:
+    """Raise ElsewhereError where the certificate is another network namespace's: same names, other links."""
+    if certificate and certificate.namespace != record.namespace() and certificate.boot == record.boot():
+        raise ElsewhereError("another network namespace than the one multihook keeps right; nothing is done in it")
+
+
+def _still_holds(certificate: "record.Certificate | None", config: "Config") -> bool:
+    return certificate is not None and certificate.digest == config["digest"] and certificate.boot == record.boot()
+
+
+def _needs_whole(found: Survey, view: View, certificate: "record.Certificate | None") -> bool:
+    # A link that is no more is in no view of its own; who shares an address only all of them show.
+    if certificate is None or found.shared or found.lost or found.several != certificate.several:
+        return True
+    if any(_left_behind(found, name) for name in found.before):
+        return True
+    return engine.signature(view) != certificate.signature
+
+
+def _left_behind(found: Survey, name: str) -> bool:
+    """Whether a link moved to another interface (pppN) while the one it had is still there."""
+    had = found.before[name].interface
+    return had in found.facts.interfaces and had != found.after[name].interface
+
+
+def _apply(
+    config: "Config", door: Door, events: list[tuple[str, Event]], outcome: Outcome, view: View, steps: list[Step]
+) -> View:
+    """Apply, look again, and apply what is still different, a few times."""
+    done: list[Step] = []
+    for _ in range(ROUNDS):
+        made, failures = engine.apply(view, steps)
+        done += made
+        outcome.failures = failures
+        if failures and not any(failure.may_pass for failure in failures):
+            break
+        if failures:
+            # The facts have changed under us: look at all of them anew.
+            again = survey.of_everything if outcome.survey.whole else survey.of_events
+            found = again(config, door, events)
+            survey.allot_tables(found)
+            found.before = outcome.survey.before
+            outcome.survey = found
+            view = found.view(door, None)
+        steps = engine.plan(view)
+        if not steps:
+            outcome.failures = []
+            break
+    else:
+        if steps and not outcome.failures:
+            lines = "; ".join(engine.commands(view, steps))
+            outcome.failures = [Failure("", f"somebody undoes at once what multihook does: {lines}", False)]
+    outcome.made = engine.counts(view, done)
+    return view
+
+
+def _try(outcome: Outcome, action: "Any", *arguments: object) -> None:
+    """A write that routing does not depend on: when it fails, that is said, once for each reason."""
+    try:
+        action(*arguments)
+    except OSError as error:
+        _not_saved(outcome, error)
+
+
+def _not_saved(outcome: Outcome, error: OSError) -> None:
+    line = f"state is not saved: {explain(error)}; routing is right, but the next run has to look at everything"
+    if line not in outcome.warnings:
+        outcome.warnings.append(line)
+
+
+def _spool(outcome: Outcome, unspooled: "tuple[Told, ...] | list[Told]") -> None:
+    """Before the first change: from here on a run that is killed is done again by the next."""
+    for told in unspooled:
+        try:
+            outcome.spooled.append(spool.put(told))
+        except OSError as error:
+            _not_saved(outcome, error)
+
+
+def _keep(outcome: Outcome) -> None:
+    """Write the leases that changed."""
+    found = outcome.survey
+    changed = [lease for name, lease in found.after.items() if _differs(lease, found.before.get(name))]
+    for lease in changed:
+        _try(outcome, leases.store, lease)
+    for name in found.lost:
+        _try(outcome, leases.forget, name)
+
+
+def _differs(lease: Lease, before: Lease | None) -> bool:
+    return before is None or before.render() != lease.render()
+
+
+def _certify(outcome: Outcome, certificate: "record.Certificate | None", view: View) -> None:
+    found = outcome.survey
+    earned = record.certificate_for(found.config, found.several, engine.signature(view))
+    if certificate is None or earned.render() != certificate.render() or (found.whole and outcome.made):
+        _try(outcome, record.certify, earned)
+
+
+def _publish(outcome: Outcome) -> None:
+    from multihook import names
+
+    try:
+        names.publish(outcome.survey.config, outcome.survey.links, whole=outcome.survey.whole)
+    except OSError as error:
+        outcome.warnings.append(f"table names are not written for ip(8): {explain(error)}")
+
+
+def _tell(outcome: Outcome, events: list[tuple[str, Event]]) -> None:
+    """Log what changed and what went wrong, and keep it for `status`."""
+    found = outcome.survey
+    by_link = dict(events)
+    for name, counted in sorted(outcome.made.items()):
+        outcome.lines.append(f"{_what_happened(found, name, by_link.get(name))}: {counted}; {outcome.elapsed} ms")
+    for line in outcome.lines:
+        journal.write(journal.INFO, line)
+    for warning in outcome.warnings:
+        repeats.warn(warning)
+    problems = [f"{failure.link}: {failure.line}" if failure.link else failure.line for failure in outcome.failures]
+    for problem in problems:
+        repeats.warn(problem, journal.ERR)
+    before = record.last_result()
+    if outcome.lines or problems or (before and before.failed):
+        result = record.Result(bool(problems), "; ".join(problems or outcome.lines) or "everything is in line again")
+        _try(outcome, record.write_result, result)
+
+
+def _what_happened(found: Survey, name: str, event: "Event | None") -> str:
+    """The beginning of a log line: "dsl: 203.0.113.45 -> 203.0.113.77 on ppp0 (pppd ip-up)"."""
+    if not name:
+        if found.lone:
+            return f"{found.lone[0].name} is the only line that is left; taken out"
+        return "leftovers of links that are no more"
+    lease = found.after.get(name) or found.before.get(name)
+    if not lease:
+        return f"{name}: not up yet"
+    known = found.before.get(name)
+    old = known.address if known else b""
+    new = lease.address if name in found.after and lease.is_up else b""
+    if not old and known and new:
+        old = known.former
+    addresses = text(new) if old in (new, b"") else f"{text(old)} -> {text(new)}"
+    words = event.words if event else f"{lease.source} {lease.reason}"
+    return f"{name}: {addresses} on {lease.interface} ({foreign(words)})"
