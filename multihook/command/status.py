@@ -1,0 +1,280 @@
+"""multihook status: each link, and whether the kernel agrees; takes no lock and needs no root."""
+
+import sys
+from posix import geteuid
+from typing import Any, NoReturn
+
+import click
+
+from multihook import __version__, engine, leases, links, record, run, spool, survey
+from multihook.address import FAMILY_NAMES, INET, text
+from multihook.config import compiled
+from multihook.files import explain
+from multihook.kernel import rules
+from multihook.kernel.facts import name_of
+from multihook.kernel.rtnetlink import Door, Refused
+from multihook.links import Link, Path
+from multihook.paths import LOCK
+
+# What the JSON promises: fields are added under the same number, never renamed or taken away.
+JSON_VERSION = 1
+
+AGREES, DIFFERS, DOWN, WRONG_CONFIGURATION = 0, 1, 3, 78
+_WORST = (WRONG_CONFIGURATION, DIFFERS, DOWN, AGREES)
+_SHOWN_DIFFERENCES = 6
+
+
+def _complete_link(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    names = {*compiled.load()["links"], *leases.names()}
+    return sorted(name for name in names if name.startswith(incomplete))
+
+
+@click.command()
+@click.argument("link", required=False, shell_complete=_complete_link)
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, for programs.")
+def status(link: str | None, as_json: bool) -> None:
+    """Show each link, or only LINK with the commands to look oneself.
+
+    Exit status: 0 all links are up and the kernel agrees; 1 the kernel differs, or the last run
+    failed; 3 as decided, but a configured link is down or held out; 78 the configuration is wrong.
+    """
+    try:
+        report = _report()
+    except Refused as error:
+        _end(f"the kernel does not answer: {error.reason}")
+    except OSError as error:
+        _end(explain(error))
+    if link is not None:
+        report["links"] = [one for one in report["links"] if one["name"] == link]
+        if not report["links"]:
+            raise click.UsageError(f"there is no link {link}")
+    if as_json:
+        import json
+
+        click.echo(json.dumps(report, indent=2))
+    else:
+        _print(report, alone=link is not None)
+    sys.exit(report["exit_status"])
+
+
+def _end(line: str) -> NoReturn:
+    click.echo(f"multihook: {line}", err=True)
+    sys.exit(DIFFERS)
+
+
+# --- what there is to say ---
+
+
+def _report() -> dict[str, Any]:
+    """All that status knows, in the form of its JSON."""
+    config = compiled.load()
+    door = Door()
+    found = survey.of_everything(config, door, [])
+    survey.allot_tables(found, keep=False)
+    held = run.is_held()
+    shown = found.links + found.lone
+    if held or not config["usable"]:
+        found.links = []
+    view = found.view(door, record.certificate() if geteuid() == 0 else None)
+    differences = engine.commands(view, engine.plan(view)) if config["usable"] else []
+    last = record.last_result()
+    report = {
+        "version": JSON_VERSION,
+        "multihook": __version__,
+        "configuration": {"error": config["error"], "usable": config["usable"]},
+        "held": held,
+        "links": [_link(link, found, held) for link in shown],
+        "differences": differences,
+        "last": last and {"failed": last.failed, "line": last.line, "ago_seconds": record.now() - last.boottime},
+        "remarks": _remarks(config, door, found, shown),
+    }
+    report["exit_status"] = _exit_status(report)
+    return report
+
+
+def _link(link: Link, found: survey.Survey, held: bool) -> dict[str, Any]:
+    known = next(iter(link.paths.values())).lease if link.paths else None
+    is_held = held or bool(known and known.held)
+    return {
+        "name": link.name,
+        "state": "held" if is_held else "up" if link.is_up else "down",
+        "interface": link.interface_name,
+        "adopted": link.adopted,
+        "alone": link in found.lone,
+        "table": link.table or None,
+        "families": [_family(path) for path in link.paths.values()],
+        "notes": link.notes,
+    }
+
+
+def _family(path: Path) -> dict[str, Any]:
+    lease = path.lease
+    now = record.now()
+    return {
+        "family": FAMILY_NAMES[lease.family],
+        "address": text(lease.address) if lease.address else None,
+        "prefixlen": lease.prefixlen if lease.address else None,
+        "former_address": text(lease.former) if lease.former else None,
+        "next_hop": text(path.gateway) if path.gateway else None,
+        "on_segment": not path.onlink,
+        "source": lease.source,
+        "reason": lease.reason,
+        "since_seconds": now - lease.since,
+        "changed_seconds": now - lease.changed if lease.changed else None,
+    }
+
+
+def _remarks(config: "run.Config", door: Door, found: survey.Survey, shown: list[Link]) -> list[str]:
+    """What else an administrator should know at three in the morning."""
+    remarks = []
+    for rule in rules.Dump(door, INET).all():
+        is_before = 0 < rule.priority < config["rule_base"] + 1000
+        if is_before and rule.protocol != config["rt_proto"] and rule.catches_everything():
+            remarks.append(f"a foreign rule takes precedence over all links: {rule.priority}: {rule.text()}")
+    told = {link.interface_name for link in shown for path in link.paths.values() if path.lease.source != "kernel"}
+    for route in found.facts.defaults(INET):
+        name = name_of(route.oif) if route.oif else ""
+        if name and name not in told and not links.is_ignored(config, name):
+            remarks.append(f"{name} has a default route, but no hook has told of it (see `multihook up`)")
+    remarks += _waiting()
+    return list(dict.fromkeys(remarks))
+
+
+def _waiting() -> list[str]:
+    """Who holds the lock, and what waits for it; only root can see either."""
+    remarks = []
+    waiting = len(spool.waiting())
+    if waiting:
+        events = "events wait" if waiting > 1 else "event waits"
+        remarks.append(f"{waiting} {events} to be applied; `multihook sync` does it")
+    holder = _holder()
+    if holder:
+        remarks.append(f"the lock is held by process {holder}")
+    return remarks
+
+
+def _holder() -> int | None:
+    """The process that holds the lock, from /proc/locks (proc(5))."""
+    import os
+
+    try:
+        status = os.stat(LOCK)
+        mine = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+        with open("/proc/locks", encoding="ascii") as file:
+            for line in file:
+                words = line.split()
+                if words[1] == "FLOCK" and words[5] == mine:
+                    return int(words[4])
+    except (OSError, IndexError, ValueError):
+        return None
+    return None
+
+
+def _exit_status(report: dict[str, Any]) -> int:
+    found = {AGREES}
+    if report["configuration"]["error"]:
+        found.add(WRONG_CONFIGURATION)
+    if report["differences"] or (report["last"] and report["last"]["failed"]):
+        found.add(DIFFERS)
+    if report["held"] or any(one["state"] != "up" and not one["adopted"] for one in report["links"]):
+        found.add(DOWN)
+    return next(status for status in _WORST if status in found)
+
+
+# --- how it looks ---
+
+
+def _print(report: dict[str, Any], *, alone: bool) -> None:
+    if report["links"]:
+        _print_table(report["links"])
+        click.echo()
+    for one in report["links"]:
+        for note in one["notes"]:
+            click.echo(f"{one['name']}: {note}.")
+    click.echo(_summary(report))
+    for remark in report["remarks"]:
+        click.echo(f"Note: {remark}.")
+    for command in report["differences"][:_SHOWN_DIFFERENCES]:
+        click.echo(f"  missing or left over: {command}")
+    if len(report["differences"]) > _SHOWN_DIFFERENCES:
+        click.echo(f"  and {len(report['differences']) - _SHOWN_DIFFERENCES} more")
+    if report["last"] and report["last"]["failed"]:
+        click.echo(f"The last run, {_ago(report['last']['ago_seconds'])}, failed: {report['last']['line']}")
+    if report["configuration"]["error"]:
+        inforce = "the last good configuration is in force" if report["configuration"]["usable"] else "nothing is done"
+        click.echo(f"{report['configuration']['error']}; {inforce}.")
+    if alone:
+        _print_commands(report["links"][0])
+
+
+def _print_table(shown: list[dict[str, Any]]) -> None:
+    rows: list[tuple[str, ...]] = [("LINK", "STATE", "INTERFACE", "ADDRESS", "NEXT HOP", "TABLE", "SINCE", "")]
+    rows += [_row(one) for one in shown]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _row(one: dict[str, Any]) -> tuple[str, ...]:
+    family = one["families"][0] if one["families"] else {}
+    remark = ""
+    if one["state"] == "held":
+        remark = "held out by hand"
+    elif one["alone"]:
+        remark = "the only line: nothing is changed for it"
+    elif one["state"] == "down" and family:
+        remark = f"{family['reason']} by {family['source']}" if family["source"] != "kernel" else family["reason"]
+    elif family.get("changed_seconds") is not None:
+        remark = f"renumbered {_ago(family['changed_seconds'])}"
+    return (
+        one["name"],
+        one["state"],
+        one["interface"] or "-",
+        family.get("address") or "-",
+        family.get("next_hop") or "-",
+        str(one["table"] or "-"),
+        _duration(family["since_seconds"]) if family else "-",
+        remark,
+    )
+
+
+def _summary(report: dict[str, Any]) -> str:
+    shown = [one for one in report["links"] if not one["alone"]]
+    if report["held"]:
+        return "Everything is held out of the kernel by `multihook flush`; `multihook sync` brings it back."
+    if not shown:
+        return "No link is kept right: two lines, or a [link.*] in the configuration, are needed for that."
+    up = sum(one["state"] == "up" for one in shown)
+    agrees = "The kernel agrees with all of it."
+    if report["differences"]:
+        agrees = "The kernel differs (`multihook sync` mends it):"
+    return f"{up} of {len(shown)} link{'s are' if len(shown) > 1 else ' is'} up. {agrees}"
+
+
+def _print_commands(one: dict[str, Any]) -> None:
+    click.echo("\nTo look oneself:")
+    if one["table"]:
+        click.echo(f"  ip rule show | grep -e {one['table']} -e {one['name']}")
+        click.echo(f"  ip route show table {one['table']}")
+    if one["interface"]:
+        click.echo(f"  ip -d address show dev {one['interface']}")
+        click.echo(f"  ip route get 198.51.100.1 oif {one['interface']}")
+    for family in one["families"]:
+        if family["address"]:
+            click.echo(f"  ip route get 198.51.100.1 from {family['address']}")
+
+
+def _duration(seconds: int) -> str:
+    """The two largest units: "3 d 4 h", "12 min", "5 s"."""
+    seconds = max(seconds, 0)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min"
+    if seconds < 86400:
+        return f"{seconds // 3600} h {seconds % 3600 // 60} min"
+    return f"{seconds // 86400} d {seconds % 86400 // 3600} h"
+
+
+def _ago(seconds: int) -> str:
+    return f"{_duration(seconds)} ago"
