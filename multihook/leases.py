@@ -219,7 +219,6 @@ def check(lease: Lease, facts: Facts, hint: bytes = b"") -> Lease:
             if lease.gateway and interface and not facts.is_on_segment(interface, lease.gateway, lease.family):
                 lease.gateway = b""
             lease.reason = "found"
-            lease.source = "kernel"
             lease.withdrawn = False
         elif not lease.withdrawn:
             lease.reason = "address gone"

@@ -191,7 +191,7 @@ def way_out(path: Path, link: Link, configured_gateway: bytes, facts: Facts) -> 
         return
     default = facts.default_by(interface, lease.family)
     for gateway in (lease.gateway, configured_gateway, default.gateway if default else b""):
-        if not gateway:
+        if len(gateway) != len(lease.address):
             continue
         if facts.holders(gateway, lease.family):
             link.notes.append("its next hop is an address of this machine")

@@ -179,10 +179,20 @@ def _others_up(survey: Survey, names: list[str]) -> int:
 
 
 def _keep_adopted_only_among_several(survey: Survey) -> None:
-    """On a machine with one line nothing is changed, so a lone adopted link is no link to the features."""
+    """On a machine with one line nothing is changed, so a lone adopted link is no link to the features.
+
+    Unless main has no default by it, because it was the second of two until the first went:
+    then its own table is all that its traffic has.
+    """
     if not survey.several:
-        survey.lone = [link for link in survey.links if link.adopted]
-        survey.links = [link for link in survey.links if not link.adopted]
+        survey.lone = [link for link in survey.links if link.adopted and _is_served_by_main(survey, link)]
+        survey.links = [link for link in survey.links if link not in survey.lone]
+
+
+def _is_served_by_main(survey: Survey, link: Link) -> bool:
+    if not link.interface or not link.is_up:
+        return True
+    return all(survey.facts.default_by(link.interface, family) for family in link.paths)
 
 
 def allot_tables(survey: Survey, keep: bool = True) -> bool:
