@@ -249,7 +249,9 @@ def _live_address(lease: Lease, interface: Interface, facts: Facts, hint: bytes)
             return address
         if hint and facts.is_on_segment(interface, hint, lease.family):
             return address
-    return None
+    # A gateway off the segment says nothing of which address it goes with; a lone one that no
+    # source ever spoke of is the administrator's own.
+    return others[0] if hint and len(others) == 1 and lease.source == "kernel" else None
 
 
 def stamp(lease: Lease, before: Lease | None, now: int) -> Lease:

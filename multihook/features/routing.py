@@ -216,8 +216,8 @@ def add(view: View, new: Route | Rule | Member) -> None:
 
 def change(view: View, old: Route | Rule | Member, new: Route | Rule | Member) -> None:
     """Put new in old's place in one step; rules differ in their key, so none is ever changed."""
-    if isinstance(new, Route):
-        routes.replace(view.door, new)
+    if isinstance(new, Route) and isinstance(old, Route):
+        routes.change(view.door, old, new)
     else:
         add(view, new)
 

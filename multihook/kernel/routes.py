@@ -4,6 +4,7 @@ from _struct import Struct
 
 from multihook.address import INET, family_of, network_text, text
 from multihook.kernel.rtnetlink import (
+    APPEND,
     CREATE,
     DELROUTE,
     EXCL,
@@ -236,9 +237,18 @@ def add(door: Door, route: Route) -> None:
     door.change(NEWROUTE, CREATE | EXCL, _message(route))
 
 
-def replace(door: Door, route: Route) -> None:
-    """`ip route replace`: in one step, so no packet finds the table without it; raises Refused."""
-    door.change(NEWROUTE, CREATE | REPLACE, _message(route))
+def change(door: Door, old: Route, new: Route) -> None:
+    """`ip route replace`: in one step, so no packet finds the table without it; raises Refused.
+
+    The kernel replaces the first route of that key, whoever made it (fib_table_insert), so where
+    somebody else's stands there too, the new one is appended and the old one deleted by name.
+    """
+    same_key = [route for route in dump(door, new.family, table=new.table) if route.key == new.key]
+    if all(route.protocol == old.protocol for route in same_key):
+        door.change(NEWROUTE, CREATE | REPLACE, _message(new))
+    else:
+        door.change(NEWROUTE, CREATE | APPEND, _message(new))
+        delete(door, old)
 
 
 def delete(door: Door, route: Route) -> None:

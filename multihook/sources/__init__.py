@@ -5,13 +5,13 @@ believes none: each value passes through multihook.address, counts and lengths a
 and what is refused is named in Event.refused, for the log.
 """
 
-from multihook.address import INET, is_interface_name, is_link_local, parse, text, why_unusable
+from multihook.address import INET, INET6, family_of, is_interface_name, is_link_local, parse, text, why_unusable
 from multihook.journal import foreign
 
 # The variables that each source reads.  Everything else in the environment is never looked at.
 PPPD_VARIABLES = frozenset(("LINKNAME", "DNS1", "DNS2"))
 DHCLIENT_VARIABLES = frozenset((
-    "reason", "interface", "new_ip_address", "new_subnet_mask", "new_routers",
+    "reason", "interface", "new_ip_address", "new_routers",
     "new_rfc3442_classless_static_routes", "new_domain_name_servers",
     "new_dhcp_server_identifier", "old_ip_address",
 ))  # fmt: skip
@@ -21,6 +21,8 @@ UP, DOWN, CHECK = "up", "down", "check"
 
 # Who knows best about one and the same address.
 RANK = {"kernel": 0, "ifupdown": 1, "dhclient": 2, "dhcpcd": 2, "pppd": 2, "command": 2}
+
+_FAMILY_WORDS = {INET: "IPv4", INET6: "IPv6"}
 
 MOST_VALUES = 8
 LONGEST_VALUE = 1024
@@ -71,25 +73,28 @@ def checked_interface(source: str, name: str) -> str:
 
 
 def checked_address(event: Event, what: str, value: str) -> bytes:
-    """A usable unicast address, or empty; what is refused is noted in the event."""
+    """A usable unicast address of the event's family, or empty; what is refused is noted in the event."""
     if not value:
         return b""
     address = parse(value) if len(value) <= LONGEST_VALUE else None
-    problem = "is no address" if address is None else why_unusable(address)
-    if address is None or problem:
-        event.refused.append(f'{what} "{foreign(value)}" {problem if address is None else "is " + str(problem)}')
+    if address is None:
+        why: str | None = "no address"
+    elif family_of(address) != event.family:
+        why = f"no {_FAMILY_WORDS[event.family]} address"
+    else:
+        why = why_unusable(address)
+    if address is None or why:
+        event.refused.append(f'{what} "{foreign(value)}" is {why}')
         return b""
     return address
 
 
 def checked_addresses(event: Event, what: str, value: str) -> list[bytes]:
     """The usable addresses of a blank-separated list, at most eight of them, in their order."""
-    if len(value) > LONGEST_VALUE:
-        event.refused.append(f"{what} has {len(value)} bytes, only the first {LONGEST_VALUE} are read")
-        value = value[:LONGEST_VALUE].rpartition(" ")[0]
-    words = value.split()
+    words = value.split(None, MOST_VALUES)
     if len(words) > MOST_VALUES:
-        event.refused.append(f"{what} has {len(words)} values, only the first {MOST_VALUES} are used")
+        count = value.count(" ") + 1
+        event.refused.append(f"{what} has {count} values, only the first {MOST_VALUES} are used")
     found = (checked_address(event, what, word) for word in words[:MOST_VALUES])
     return [address for address in found if address]
 
