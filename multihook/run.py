@@ -128,7 +128,7 @@ def run(
     if is_held() or not config["usable"]:
         _keep(outcome)
         return outcome
-    named = survey.allot_tables(found)
+    named = survey.allot_tables(found, door)
     steps = engine.plan(view)
     if steps:
         _spool(outcome, unspooled)
@@ -187,7 +187,7 @@ def _apply(
             # The facts have changed under us: look at all of them anew.
             again = survey.of_everything if outcome.survey.whole else survey.of_events
             found = again(config, door, events)
-            survey.allot_tables(found)
+            survey.allot_tables(found, door)
             found.before = outcome.survey.before
             outcome.survey = found
             view = found.view(door, None)

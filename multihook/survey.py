@@ -195,14 +195,17 @@ def _is_served_by_main(survey: Survey, link: Link) -> bool:
     return all(survey.facts.default_by(link.interface, family) for family in link.paths)
 
 
-def allot_tables(survey: Survey, keep: bool = True) -> bool:
+def allot_tables(survey: Survey, door: Door, keep: bool = True) -> bool:
     """Give adopted links that have no table yet one that stays theirs; True when there were any.
 
     With `keep` this writes /var/lib/multihook/tables, so it is not part of the survey itself.
     """
     without = [link for link in survey.links if not link.table]
     if without:
-        numbers = tables.allot([link.name for link in without], survey.config, keep=keep)
+        from multihook.kernel.tables import in_use
+
+        taken = in_use(door, survey.config["rt_proto"])
+        numbers = tables.allot([link.name for link in without], survey.config, taken, keep)
         for link in without:
             link.table = numbers[link.name]
     return bool(without)

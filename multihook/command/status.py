@@ -70,7 +70,7 @@ def _report() -> dict[str, Any]:
     config = compiled.load()
     door = Door()
     found = survey.of_everything(config, door, [])
-    survey.allot_tables(found, keep=False)
+    survey.allot_tables(found, door, keep=False)
     held = run.is_held()
     shown = found.links + found.lone
     if held or not config["usable"]:

@@ -59,7 +59,7 @@ def _print_difference(config: "run.Config") -> None:
     try:
         door = Door()
         found = survey.of_everything(config, door, [])
-        survey.allot_tables(found, keep=False)
+        survey.allot_tables(found, door, keep=False)
         view = found.view(door, None)
         for line in engine.commands(view, engine.plan(view)):
             click.echo(line)

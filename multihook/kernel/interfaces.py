@@ -7,6 +7,7 @@ from multihook.kernel.rtnetlink import GETLINK, NEWLINK, U32, Door, Refused, att
 _HEADER = Struct("=BxHiII")
 _IFNAME, _GROUP, _EXT_MASK = 3, 27, 29
 _SKIP_STATS = 1 << 3
+_LINKINFO, _INFO_KIND, _INFO_DATA, _VRF_TABLE = 18, 1, 2, 1
 
 UP = 0x1
 LOOPBACK = 0x8
@@ -62,6 +63,18 @@ def dump(door: Door) -> list[Interface]:
     """All interfaces of this network namespace."""
     body = _HEADER.pack(0, 0, 0, 0, 0) + u32(_EXT_MASK, _SKIP_STATS)
     return [_parse(message) for message in door.dump(GETLINK, body)]
+
+
+def vrf_tables(door: Door) -> list[int]:
+    """The routing tables of all VRF devices (IFLA_VRF_TABLE, drivers/net/vrf.c)."""
+    found = []
+    for message in door.dump(GETLINK, _HEADER.pack(0, 0, 0, 0, 0) + u32(_EXT_MASK, _SKIP_STATS)):
+        info = attributes(attributes(message, _HEADER.size).get(_LINKINFO, b""), 0)
+        if info.get(_INFO_KIND, b"").rstrip(b"\0") == b"vrf":
+            table = attributes(info.get(_INFO_DATA, b""), 0).get(_VRF_TABLE)
+            if table:
+                found.append(int(U32.unpack(table)[0]))
+    return found
 
 
 def set_group(door: Door, index: int, group: int) -> None:
