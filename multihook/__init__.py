@@ -33,7 +33,8 @@ What keeps it safe
     paths       where everything stands
 
 The doors to the kernel
-    kernel/     rtnetlink (the socket), routes, rules, addresses, interfaces, facts (one picture)
+    kernel/     rtnetlink (the socket), routes, rules, addresses, interfaces, tables (in use by
+                others), facts (one picture for a run)
 
 Beside it, for people (may use click, structlog, filelock, netifaces; hooks never import it)
     command/    one module a sub-command: status, sync, up and down, flush, check-config
