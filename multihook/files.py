@@ -155,6 +155,14 @@ def folder(path: str, mode: int) -> None:
         close(fd)
 
 
+def number(text: str) -> int | None:
+    """A decimal number as our state files hold them, of at most 18 digits; None for anything else.
+
+    int() itself takes Unicode digits and raises on more than 4300 of them.
+    """
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
+
+
 def explain(error: OSError) -> str:
     """One clause for a log line: "/run/x: No space left on device"."""
     why = error.strerror or (strerror(error.errno) if error.errno else "failed")

@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> None:
         signal(number, SIG_IGN)
     umask(0o022)
     source = arguments[0] if arguments else ""
-    told = Told(source, arguments[1:8], spool.pick(environ, VARIABLES.get(source, frozenset())))
+    told = Told(source, arguments[1:], spool.pick(environ, VARIABLES.get(source, frozenset())))
     try:
         _handle(told)
     except ElsewhereError as error:

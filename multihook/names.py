@@ -2,7 +2,7 @@
 
 from posix import access, mkdir
 
-from multihook.files import read, replace
+from multihook.files import number, read, replace
 from multihook.links import Link
 from multihook.paths import RT_PROTOS, RT_TABLES
 
@@ -21,15 +21,16 @@ def publish(config: "dict[str, Any]", links: list[Link], *, whole: bool) -> None
     _write(RT_PROTOS, f"{_HEAD}{config['rt_proto']}\tmultihook\n")
     lines = {} if whole else _lines(RT_TABLES)
     lines.update({link.table: link.name for link in links if link.table})
-    _write(RT_TABLES, _HEAD + "".join(f"{number}\t{name}\n" for number, name in sorted(lines.items())))
+    _write(RT_TABLES, _HEAD + "".join(f"{table}\t{name}\n" for table, name in sorted(lines.items())))
 
 
 def _lines(path: str) -> dict[int, str]:
     found = {}
     for line in _content(path).decode("ascii", "replace").splitlines():
-        number, _, name = line.partition("\t")
-        if number.isdecimal() and name:
-            found[int(number)] = name
+        digits, _, name = line.partition("\t")
+        table = number(digits)
+        if table and name:
+            found[table] = name
     return found
 
 

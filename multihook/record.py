@@ -9,7 +9,7 @@ next run looks at everything.
 from posix import stat
 from time import CLOCK_BOOTTIME, clock_gettime, time
 
-from multihook.files import read, remove, replace
+from multihook.files import number, read, remove, replace
 from multihook.paths import APPLIED, LAST
 from multihook.spool import boot_id
 
@@ -121,6 +121,7 @@ def last_result() -> Result | None:
         return None
     if len(lines) != 7 or lines[0] != _RESULT_MAGIC or lines[5:] != ["end", ""]:
         return None
-    if not lines[2].isdecimal() or not lines[3].isdecimal():
+    wall, boottime = number(lines[2]), number(lines[3])
+    if wall is None or boottime is None:
         return None
-    return Result(lines[1] == "failed", lines[4], int(lines[2]), int(lines[3]))
+    return Result(lines[1] == "failed", lines[4], wall, boottime)

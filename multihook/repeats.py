@@ -6,7 +6,7 @@ A DHCP server that sends rubbish does so at each renewal, for months.
 from zlib import crc32
 
 from multihook import journal
-from multihook.files import read, replace
+from multihook.files import number, read, replace
 from multihook.paths import REPEATS
 
 _MOST = 64
@@ -16,9 +16,9 @@ def _load() -> dict[int, int]:
     counts = {}
     try:
         for line in read(REPEATS, 1 << 16).decode("ascii", "replace").splitlines():
-            key, _, count = line.partition(" ")
-            if key.isdecimal() and count.isdecimal():
-                counts[int(key)] = int(count)
+            key, _, count = map(number, line.partition(" "))
+            if key is not None and count is not None:
+                counts[key] = count
     except OSError:
         pass  # none yet, or not to be believed: then this is the first time
     return counts

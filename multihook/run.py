@@ -58,8 +58,11 @@ def is_held() -> bool:
 
 def drain(config: "Config", door: Door, told: list[Told]) -> None:
     """Apply what we were told and all that is spooled, until nothing is left."""
+    handled: set[str] = set()
     while True:
-        names = spool.waiting()
+        # What cannot be taken out of the spool (read-only /run) is not taken up again.
+        names = [name for name in spool.waiting() if name not in handled]
+        handled.update(names)
         batch = [(name, spool.take(name)) for name in names]
         damaged = sum(one is None for _, one in batch)
         if damaged:
@@ -71,6 +74,7 @@ def drain(config: "Config", door: Door, told: list[Told]) -> None:
         events = [pair for pair in (understood(config, one) for one in heard) if pair]
         if events or damaged:
             names += run(config, door, events, unspooled=told, whole=bool(damaged)).spooled
+            handled.update(names)
         spool.done(names)
         told = []
 

@@ -10,7 +10,7 @@ and of Python, and it ends in "end" so that a truncated one is known.
 from posix import getpid, listdir
 from time import CLOCK_BOOTTIME, clock_gettime, clock_gettime_ns
 
-from multihook.files import folder, read, remove, replace
+from multihook.files import folder, number, read, remove, replace
 from multihook.paths import PRIVATE, RUN, SPOOL, UPGRADING
 
 TYPE_CHECKING = False
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 _MAGIC = b"multihook event 1"
 _LIMIT = 1 << 18
+# Longer than any value that a source uses, so that a source still sees that one is too long;
+# short enough that no event ever meets the limit of the whole.
+_LONGEST = 4200
+_MOST_ARGUMENTS = 16
 _MARK_SECONDS = 600
 
 
@@ -29,8 +33,8 @@ class Told:
 
     def __init__(self, source: str, arguments: list[str], variables: dict[str, str]) -> None:
         self.source = source
-        self.arguments = arguments
-        self.variables = variables
+        self.arguments = [argument[:_LONGEST] for argument in arguments[:_MOST_ARGUMENTS]]
+        self.variables = {name: value[:_LONGEST] for name, value in variables.items()}
 
 
 def prepare() -> None:
@@ -42,7 +46,8 @@ def prepare() -> None:
 
 def put(told: Told) -> str:
     """Spool one event and return its file name; raises OSError (full or read-only /run)."""
-    parts = [_MAGIC.decode(), told.source, str(len(told.arguments)), *told.arguments]
+    counts = f"{len(told.arguments)} {len(told.variables)}"
+    parts = [_MAGIC.decode(), told.source, counts, *told.arguments]
     parts += [f"{name}={value}" for name, value in told.variables.items()]
     parts.append("end")
     data = b"\0".join(part.encode("utf-8", "surrogateescape") for part in parts)
@@ -65,15 +70,14 @@ def take(name: str) -> Told | None:
         parts = read(f"{SPOOL}/{name}", _LIMIT).split(b"\0")
     except OSError:
         return None
-    if len(parts) < 4 or parts[0] != _MAGIC or parts[-1] != b"end" or not parts[2].isdigit():
+    if len(parts) < 4 or parts[0] != _MAGIC or parts[-1] != b"end":
         return None
-    words = [part.decode("utf-8", "surrogateescape") for part in parts[1:-1]]
-    count = int(words[1])
-    variables = {}
-    for word in words[2 + count :]:
-        name, _, value = word.partition("=")
-        variables[name] = value
-    return Told(words[0], words[2 : 2 + count], variables)
+    source, counts, *words = (part.decode("utf-8", "surrogateescape") for part in parts[1:-1])
+    arguments, _, variables = map(number, counts.partition(" "))
+    if arguments is None or variables is None or arguments + variables != len(words):
+        return None
+    pairs = (word.partition("=") for word in words[arguments:])
+    return Told(source, words[:arguments], {name: value for name, _, value in pairs})
 
 
 def done(names: list[str]) -> None:
@@ -93,10 +97,13 @@ def is_upgrading() -> bool:
     """
     try:
         boot, seconds = read(UPGRADING, 4096).split()
-        age = clock_gettime(CLOCK_BOOTTIME) - int(seconds)
     except (OSError, ValueError):
         return False
-    return age > -1 and age < _MARK_SECONDS and boot == boot_id()
+    since = number(seconds.decode("ascii", "replace"))
+    if since is None:
+        return False
+    age = int(clock_gettime(CLOCK_BOOTTIME)) - since
+    return age > -2 and age < _MARK_SECONDS and boot == boot_id()
 
 
 def boot_id() -> bytes:
