@@ -24,6 +24,7 @@ What is known
 What keeps it safe
     lock        the one lock
     spool       events that wait; the mark dpkg sets while it replaces the package
+    image       the hot path's compiled code in one piece
     record      the last result; the certificate of the last whole run
     names       rt_protos.d and rt_tables.d, so that ip(8) shows names
     repeats     warnings that come again and again, counted

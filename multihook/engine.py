@@ -10,6 +10,7 @@ from errno import EEXIST, EPERM
 from multihook.features import Step, View, visible
 from multihook.files import explain
 from multihook.kernel.rtnetlink import Refused
+from multihook.links import Link
 
 
 class Failure:
@@ -108,6 +109,24 @@ def _counted(nouns: dict[str, int]) -> list[str]:
     return [f"{count} {noun}{'s' if count > 1 else ''}" for noun, count in sorted(nouns.items(), reverse=True)]
 
 
-def signature(view: View) -> str:
-    """A few numbers for all that is ours: others mean that somebody else's hands were in it."""
-    return ".".join(f"{feature.signature(view):x}" for feature in visible())
+def signature(view: View, *, thorough: bool) -> str:
+    """How many objects there are of each kind and link: "rules=6,table 200=4,...".
+
+    `thorough` counts link by link, at a price that grows with their number.
+    """
+    counts = [pair for feature in visible() for pair in feature.signature(view, thorough).items()]
+    return ",".join(f"{what}={count}" for what, count in sorted(counts))
+
+
+def is_disturbed(view: View, before: str, own: list[Link], *, thorough: bool) -> bool:
+    """Whether somebody else's hands were in what is ours, since the signature `before`.
+
+    What belongs to the links of this run is left out: it changes by itself when an address goes.
+    """
+    left_out = {f"table {link.table}" for link in own} | {f"group {link.interface_name}" for link in own}
+    after = signature(view, thorough=thorough)
+    return _without(before, left_out) != _without(after, left_out)
+
+
+def _without(signature: str, left_out: set[str]) -> list[str]:
+    return [pair for pair in signature.split(",") if pair.partition("=")[0] not in left_out]

@@ -8,7 +8,7 @@ an event costs and each library would add as much again.
 from _signal import SIG_IGN, SIGHUP, SIGINT, SIGPIPE, SIGTERM, signal  # type: ignore[import-not-found]  # signal(3py) imports enum: 2 ms
 from posix import environ, umask
 
-from multihook import journal, lock, repeats, spool
+from multihook import image, journal, lock, repeats, spool
 from multihook.config import compiled
 from multihook.files import explain
 from multihook.kernel.rtnetlink import Door, Refused
@@ -29,6 +29,8 @@ def main(arguments: list[str]) -> None:
     told = Told(source, arguments[1:], spool.pick(environ, VARIABLES.get(source, frozenset())))
     try:
         _handle(told)
+        if not image.is_used() and not spool.is_upgrading():
+            image.renew()
     except ElsewhereError as error:
         repeats.warn(f"{journal.foreign(source)}: {error}")
     except Refused as error:
@@ -59,6 +61,10 @@ def _handle(told: Told) -> None:
         repeats.warn(f"state is not saved: {explain(error)}; routing is looked after all the same")
         held, unspooled = -1, [told]
     try:
+        if spool.is_upgrading():  # begun while we waited
+            for one in unspooled:
+                spool.put(one)
+            return
         door = Door()
         try:
             drain(config, door, unspooled)

@@ -7,7 +7,17 @@ missing, damaged or foreign one is as if there had been none.
 
 from posix import listdir
 
-from multihook.address import FAMILIES, FAMILY_NAMES, INET, is_interface_name, is_link_local, is_link_name, parse, text
+from multihook.address import (
+    FAMILIES,
+    FAMILY_NAMES,
+    INET,
+    is_interface_name,
+    is_link_local,
+    is_link_name,
+    parse,
+    text,
+    why_unusable,
+)
 from multihook.files import folder, read, remove, replace
 from multihook.kernel.addresses import Address
 from multihook.kernel.facts import Facts
@@ -232,7 +242,8 @@ def check(lease: Lease, facts: Facts, hint: bytes = b"") -> Lease:
 
 
 def _live_address(lease: Lease, interface: Interface, facts: Facts, hint: bytes) -> Address | None:
-    there = facts.addresses_of(interface, lease.family)
+    # The kernel takes 0.0.0.0 and multicast for addresses; a rule from one would catch what is not ours.
+    there = [one for one in facts.addresses_of(interface, lease.family) if not why_unusable(one.local)]
     for address in there:
         if address.local == lease.address and lease.address:
             return address

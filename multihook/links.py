@@ -7,10 +7,12 @@ read nothing else.
 
 from zlib import crc32
 
-from multihook.address import INET, is_link_local, is_link_name
+from multihook.address import INET, is_interface_name, is_link_local, is_link_name, width
+from multihook.kernel import routes, rules
 from multihook.kernel.facts import Facts
 from multihook.kernel.interfaces import LOOPBACK, Interface
 from multihook.kernel.routes import Route
+from multihook.kernel.rtnetlink import Door
 from multihook.leases import Lease
 from multihook.sources import Event
 
@@ -101,11 +103,22 @@ def is_ignored(config: "Config", interface: str) -> bool:
 
 
 def _fits(name: str, pattern: str) -> bool:
-    if not pattern:
-        return not name
-    if pattern[0] == "*":
-        return any(_fits(name[start:], pattern[1:]) for start in range(len(name) + 1))
-    return bool(name) and pattern[0] in ("?", name[0]) and _fits(name[1:], pattern[1:])
+    """Whether a name fits a pattern of * and ?, going back to the last star only: no pattern takes long."""
+    here = there = 0
+    star, resume = -1, 0
+    while here < len(name):
+        if there < len(pattern) and pattern[there] == "*":
+            star, resume = there, here
+            there += 1
+        elif there < len(pattern) and pattern[there] in ("?", name[here]):
+            here += 1
+            there += 1
+        elif star >= 0:
+            resume += 1
+            here, there = resume, star + 1
+        else:
+            return False
+    return not pattern[there:].strip("*")
 
 
 def adopted_name(config: "Config", interface: str) -> str:
@@ -113,7 +126,7 @@ def adopted_name(config: "Config", interface: str) -> str:
     name = "".join(c if c.isalnum() or c in "_-" else "-" for c in interface.lower())
     if not is_link_name(name):
         name = f"if-{name}"[:16]
-    if name in config["links"] or name in config["used_names"] or not is_link_name(name):
+    if name != interface or name in config["links"] or name in config["used_names"]:
         name = f"{name[:11]}-{crc32(interface.encode()) & 0xFFFF:04x}"
     return name
 
@@ -160,6 +173,8 @@ def found_by_default(config: "Config", facts: Facts, known: "set[str]", family: 
         interface = by_index.get(route.oif)
         if not interface or interface.name in known or is_ignored(config, interface.name):
             continue
+        if not is_interface_name(interface.name):
+            continue
         known.add(interface.name)
         lease = Lease(adopted_name(config, interface.name), interface.name, family)
         lease.withdrawn = True  # only an address with a way out will do
@@ -176,6 +191,33 @@ def found_by_configuration(config: "Config", facts: Facts, known: "set[str]", fa
             lease.withdrawn = True
             found.append(lease)
     return found
+
+
+def found_by_rules(
+    config: "Config", door: Door, numbers: dict[str, int], family: int = INET
+) -> list[Lease]:
+    """Leases as our own rules and routes in the kernel tell them, for links whose record was lost.
+
+    `oif IF lookup T` is the interface, `from ADDRESS lookup T` the address, T's default the next
+    hop.  What they say is checked like any record.
+    """
+    names = {number: name for name, number in numbers.items() if name not in config["links"] and config["adopt"]}
+    names.update((settings["table"], name) for name, settings in config["links"].items())
+    protocol = config["rt_proto"]
+    found: dict[int, Lease] = {}
+    ours = rules.Dump(door, family).of_protocols(frozenset((protocol,)))
+    for rule in ours:
+        if rule.oif and rule.table in names and is_interface_name(rule.oif):
+            found[rule.table] = Lease(names[rule.table], rule.oif, family)
+            found[rule.table].by_default = True
+    for rule in ours:
+        if rule.table in found and rule.source and rule.prefixlen == width(family):
+            found[rule.table].address = rule.source
+    for table, lease in found.items():
+        for route in routes.dump(door, family, table=table):
+            if not route.prefixlen and route.protocol == protocol and route.gateway:
+                lease.gateway = route.gateway
+    return [lease for lease in found.values() if lease.address]
 
 
 def way_out(path: Path, link: Link, configured_gateway: bytes, facts: Facts) -> None:

@@ -4,7 +4,7 @@ flock(2), so the kernel frees it when its holder dies; the file is in a folder t
 can enter, so nobody else can hold it.  The console takes the same lock through filelock.
 """
 
-from _signal import ITIMER_REAL, SIG_DFL, SIGALRM, setitimer, signal  # type: ignore[import-not-found]  # signal(3py) imports enum: 2 ms
+from _signal import ITIMER_REAL, SIG_DFL, SIG_UNBLOCK, SIGALRM, pthread_sigmask, setitimer, signal  # type: ignore[import-not-found]  # signal(3py) imports enum: 2 ms
 from errno import EROFS, EWOULDBLOCK
 from fcntl import LOCK_EX, LOCK_NB, flock
 from posix import O_CLOEXEC, O_CREAT, O_NOFOLLOW, O_RDONLY, O_RDWR, close, fstat, stat
@@ -55,6 +55,7 @@ def take(patience: float) -> int:
     """
     if patience > 0:
         signal(SIGALRM, _ring)
+        pthread_sigmask(SIG_UNBLOCK, (SIGALRM,))  # masks are inherited over exec
         setitimer(ITIMER_REAL, patience)
     try:
         while True:

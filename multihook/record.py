@@ -1,9 +1,9 @@
 """What the last run left behind: its result, for `status`, and the certificate of a whole run.
 
 The certificate says: a run over everything of ours was completed in this boot, in this network
-namespace, with this configuration, and our objects had this signature.  While it holds, an
-event needs to look at its own link only; without it (lost, damaged, other configuration) the
-next run looks at everything.
+namespace, with this configuration and this many links, and our objects had this signature.
+While it holds, an event of a machine with many links needs to look at its own link only; without
+it (lost, damaged, other configuration) the next run looks at everything.
 """
 
 from posix import stat
@@ -24,23 +24,23 @@ _RESULT_MAGIC = "multihook last 1"
 class Certificate:
     """See the module."""
 
-    __slots__ = ("boot", "digest", "group", "namespace", "protocol", "several", "signature")
+    __slots__ = ("boot", "digest", "group", "links", "namespace", "protocol", "signature")
 
     def __init__(
-        self, boot: str, namespace: int, digest: str, protocol: int, group: int, several: bool, signature: str
+        self, boot: str, namespace: int, digest: str, protocol: int, group: int, links: int, signature: str
     ) -> None:
         self.boot = boot
         self.namespace = namespace
         self.digest = digest
         self.protocol = protocol
         self.group = group
-        self.several = several
+        self.links = links
         self.signature = signature
 
     def render(self) -> str:
-        """The certificate as it stands in its file: one line of words."""
-        words = (self.boot, self.namespace, self.digest, self.protocol, self.group, int(self.several), self.signature)
-        return _MAGIC + " " + " ".join(map(str, words)) + " end\n"
+        """The certificate as it stands in its file."""
+        words = (self.boot, self.namespace, self.digest, self.protocol, self.group, self.links, self.signature)
+        return "\n".join([_MAGIC, *map(str, words), "end\n"])
 
 
 def namespace() -> int:
@@ -56,27 +56,25 @@ def boot() -> str:
     return boot_id().decode("ascii", "replace") or "-"
 
 
-def certificate_for(config: "dict[str, Any]", several: bool, signature: str) -> Certificate:
+def certificate_for(config: "dict[str, Any]", links: int, signature: str) -> Certificate:
     """The certificate that a run completed just now would earn."""
     return Certificate(
-        boot(), namespace(), config["digest"], config["rt_proto"], config["group"], several, signature or "0"
+        boot(), namespace(), config["digest"], config["rt_proto"], config["group"], links, signature or "0"
     )
 
 
 def certificate() -> Certificate | None:
     """The certificate on file, or None when there is none to be believed."""
     try:
-        words = read(APPLIED, 4096).decode("ascii", "replace").split()
+        lines = read(APPLIED, 1 << 16).decode("ascii", "replace").split("\n")
     except OSError:
         return None
-    if len(words) != 11 or " ".join(words[:3]) != _MAGIC or words[-1] != "end":
+    if len(lines) != 10 or lines[0] != _MAGIC or lines[8:] != ["end", ""]:
         return None
-    try:
-        return Certificate(
-            words[3], int(words[4]), words[5], int(words[6]), int(words[7]), words[8] == "1", words[9]
-        )
-    except ValueError:
+    inode, protocol, group, links = (number(lines[place]) for place in (2, 4, 5, 6))
+    if inode is None or protocol is None or group is None or links is None:
         return None
+    return Certificate(lines[1], inode, lines[3], protocol, group, links, lines[7])
 
 
 def certify(certificate: Certificate) -> None:

@@ -27,12 +27,13 @@ class Survey:
     lost            links whose record is to be dropped
     links           all links that were looked at, up or down, in the order of the configuration
     lone            the adopted link of a machine with one line, for which nothing is changed
-    several         whether this machine has two links or more
+    gone            adopted links that have lost their address: known, shown, and no links now
+    count           how many links this machine has; counted no further than it matters
     shared          whether an address of a link is also somewhere else, so that only a look at
                     everything can tell whose it is
     """
 
-    __slots__ = ("after", "before", "config", "facts", "links", "lone", "lost", "several", "shared", "whole")
+    __slots__ = ("after", "before", "config", "count", "facts", "gone", "links", "lone", "lost", "shared", "whole")
 
     def __init__(self, config: "Config", facts: Facts, before: dict[str, Lease], *, whole: bool) -> None:
         self.config = config
@@ -42,9 +43,15 @@ class Survey:
         self.lost: list[str] = []
         self.links: list[Link] = []
         self.lone: list[Link] = []
-        self.several = False
+        self.gone: list[Link] = []
+        self.count = 0
         self.shared = False
         self.whole = whole
+
+    @property
+    def several(self) -> bool:
+        """Whether this machine has two links or more, so that there is something to keep apart."""
+        return self.count >= 2
 
     def view(self, door: Door, certificate: Certificate | None) -> View:
         """What the features get to see."""
@@ -58,9 +65,18 @@ class Survey:
             groups.add(certificate.group)
         return View(
             self.config, door, self.facts, self.links,
-            whole=self.whole, several=self.several, former=former,
+            whole=self.whole, several=self.several, former=former, owners=self._owners(),
             protocols=frozenset(protocols), groups=frozenset(groups),
         )  # fmt: skip
+
+    def _owners(self) -> dict[int | str, str]:
+        """Whose tables and interfaces those are that belong to none of the links to be kept right."""
+        owners: dict[int | str, str] = {}
+        if self.whole:
+            owners.update((number, name) for name, number in tables.known().items())
+        for link in self.lone + self.gone:
+            owners[link.table] = owners[link.interface_name] = link.name
+        return owners
 
 
 def of_events(config: "Config", door: Door, events: list[tuple[str, Event]]) -> Survey:
@@ -72,7 +88,7 @@ def of_events(config: "Config", door: Door, events: list[tuple[str, Event]]) -> 
     _record(survey, before, events)
     _settle(survey)
     others = _others_up(survey, names)
-    survey.several = others + _adopted_with_address(survey) >= 2
+    survey.count = others + _adopted_with_address(survey)
     _keep_adopted_only_among_several(survey)
     return survey
 
@@ -82,6 +98,8 @@ def of_everything(config: "Config", door: Door, events: list[tuple[str, Event]])
     recorded = leases.load_all()
     survey = Survey(config, Facts(door), recorded, whole=True)
     known = _rematched(survey, recorded)
+    for lease in links.found_by_rules(config, door, tables.known()):
+        known.setdefault(lease.link, lease)
     _record(survey, known, events)
     there = {lease.interface for lease in survey.after.values()}
     configured = {name for name in survey.after if name in config["links"]}
@@ -92,7 +110,7 @@ def of_everything(config: "Config", door: Door, events: list[tuple[str, Event]])
         for lease in links.found_by_default(config, survey.facts, there, family):
             survey.after.setdefault(lease.link, lease)
     _settle(survey)
-    survey.several = len(config["links"]) + _adopted_with_address(survey) >= 2
+    survey.count = len(config["links"]) + _adopted_with_address(survey)
     _keep_adopted_only_among_several(survey)
     _share_out(survey)
     return survey
@@ -106,7 +124,7 @@ def _rematched(survey: Survey, recorded: dict[str, Lease]) -> dict[str, Lease]:
         right = links.match(config, lease.interface, lease.ipparam, lease.linkname)
         if not right and config["adopt"] and not links.is_ignored(config, lease.interface):
             right = links.adopted_name(config, lease.interface)
-        if right and (right == name or right not in recorded):
+        if right and (right == name or right not in known):
             moved = lease.copy()
             moved.link = right
             known[right] = moved
@@ -134,7 +152,8 @@ def _settle(survey: Survey) -> None:
     for name, lease in unchecked.items():
         checked = leases.check(lease, survey.facts, links.hint_for(config, name))
         if name not in config["links"]:
-            if not config["adopt"] or not links.is_adoptable(checked, survey.facts):
+            was_link = name in survey.before and not checked.address
+            if not config["adopt"] or not (was_link or links.is_adoptable(checked, survey.facts)):
                 continue
             checked.by_default = checked.by_default or not checked.gateway
         survey.after[name] = leases.stamp(checked, survey.before.get(name), clock)
@@ -150,7 +169,9 @@ def _make_links(survey: Survey, names: list[str]) -> None:
     for name in wanted + adopted:
         settings = config["links"].get(name)
         table = settings["table"] if settings else numbers.get(name, 0)
-        survey.links.append(links.resolve(name, table, config, survey.after.get(name), survey.facts))
+        link = links.resolve(name, table, config, survey.after.get(name), survey.facts)
+        is_gone = link.adopted and not survey.after[name].address
+        (survey.gone if is_gone else survey.links).append(link)
     for link in survey.links:
         for path in link.paths.values():
             if path.has_address and len(survey.facts.holders(path.lease.address, path.lease.family)) > 1:

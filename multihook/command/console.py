@@ -3,12 +3,13 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import EROFS
 
 import click
 import structlog
 from filelock import FileLock, Timeout
 
-from multihook import journal, paths, spool
+from multihook import journal, lock, paths, spool
 from multihook.files import explain
 from multihook.kernel.rtnetlink import Door, Refused
 from multihook.run import ElsewhereError
@@ -44,17 +45,37 @@ def fail(line: str, status: int = FAILED) -> None:
 
 
 @contextmanager
+def _lock() -> Iterator[None]:
+    """The hooks' lock, through filelock; where /run is read-only, which that cannot open, as hooks take it."""
+    through_filelock = FileLock(paths.LOCK, timeout=_PATIENCE_SECONDS)
+    held = -1
+    try:
+        through_filelock.acquire()
+    except OSError as error:
+        if error.errno != EROFS:
+            raise
+        held = lock.take(_PATIENCE_SECONDS)
+    try:
+        yield
+    finally:
+        if held >= 0:
+            lock.give(held)
+        else:
+            through_filelock.release()
+
+
+@contextmanager
 def working() -> Iterator[Door]:
     """Hold the lock and a door to the kernel; what goes wrong ends the command with one line."""
     try:
         spool.prepare()
-        with FileLock(paths.LOCK, timeout=_PATIENCE_SECONDS):
+        with _lock():
             door = Door()
             try:
                 yield door
             finally:
                 door.close()
-    except Timeout:
+    except (Timeout, lock.Busy):
         fail(f"the lock was not free for {_PATIENCE_SECONDS:.0f} s; `multihook status` names who holds it")
     except PermissionError as error:
         fail(f"{explain(error)}; this needs root")

@@ -7,9 +7,10 @@ from typing import Any, NoReturn
 import click
 
 from multihook import __version__, engine, leases, links, record, run, spool, survey
-from multihook.address import FAMILY_NAMES, INET, text
+from multihook.address import FAMILY_NAMES, INET, is_interface_name, text
 from multihook.config import compiled
 from multihook.files import explain
+from multihook.journal import foreign
 from multihook.kernel import rules
 from multihook.kernel.facts import name_of
 from multihook.kernel.rtnetlink import Door, Refused
@@ -72,7 +73,7 @@ def _report() -> dict[str, Any]:
     found = survey.of_everything(config, door, [])
     survey.allot_tables(found, door, keep=False)
     held = run.is_held()
-    shown = found.links + found.lone
+    shown = found.links + found.lone + found.gone
     if held or not config["usable"]:
         found.links = []
     view = found.view(door, record.certificate() if geteuid() == 0 else None)
@@ -131,13 +132,34 @@ def _remarks(config: "run.Config", door: Door, found: survey.Survey, shown: list
         is_before = 0 < rule.priority < config["rule_base"] + 1000
         if is_before and rule.protocol != config["rt_proto"] and rule.catches_everything():
             remarks.append(f"a foreign rule takes precedence over all links: {rule.priority}: {rule.text()}")
-    told = {link.interface_name for link in shown for path in link.paths.values() if path.lease.source != "kernel"}
     for route in found.facts.defaults(INET):
         name = name_of(route.oif) if route.oif else ""
-        if name and name not in told and not links.is_ignored(config, name):
-            remarks.append(f"{name} has a default route, but no hook has told of it (see `multihook up`)")
+        manager = _silent_manager(route.oif)
+        if name and not is_interface_name(name):
+            remarks.append(f'"{foreign(name)}" has a default route, but no name that multihook works with')
+        elif name and manager and not links.is_ignored(config, name):
+            remarks.append(f"{name} is managed by {manager}, which tells multihook nothing: see `multihook up`")
     remarks += _waiting()
     return list(dict.fromkeys(remarks))
+
+
+# Where those who run no hooks of ours say which interfaces are theirs: file, and the words of it.
+_SILENT_MANAGERS = {
+    "systemd-networkd": ("/run/systemd/netif/links/", ("ADMIN_STATE=configured", "ADMIN_STATE=configuring")),
+    "NetworkManager": ("/run/NetworkManager/devices/", ("managed=full", "managed=true")),
+}
+
+
+def _silent_manager(index: int) -> str:
+    for name, (folder, words) in _SILENT_MANAGERS.items():
+        try:
+            with open(f"{folder}{index}", encoding="utf-8", errors="replace") as file:
+                lines = file.read(1 << 16).split()
+        except OSError:
+            continue
+        if any(word in lines for word in words):
+            return name
+    return ""
 
 
 def _waiting() -> list[str]:
@@ -222,6 +244,8 @@ def _row(one: dict[str, Any]) -> tuple[str, ...]:
         remark = "held out by hand"
     elif one["alone"]:
         remark = "the only line: nothing is changed for it"
+    elif one["state"] == "down" and family.get("source") == "kernel" and family["reason"] == "found":
+        remark = "not seen yet"
     elif one["state"] == "down" and family:
         remark = f"{family['reason']} by {family['source']}" if family["source"] != "kernel" else family["reason"]
     elif family.get("changed_seconds") is not None:

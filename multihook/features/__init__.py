@@ -11,8 +11,8 @@ A feature is a module with
     place(view, thing)         its stage in the order below, the noun it is counted by in the
                                log, and the link it belongs to (or "")
     clash(thing)               what to do where a foreign object is in its place
-    signature(view)            one number for all of ours, cheap to get: it changes when
-                               somebody else touches them
+    signature(view, thorough)  how many objects of ours there are, cheap to get; thorough, one
+                               by one for each "table T" and "group IF"
 An object has `key` (what makes it the same object) and `==` (nothing to change).
 
 What is missing is made in the order of the stages, what is too much is taken away in the
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
         def commands(self, view: "View", step: "Step") -> "list[str]": ...
         def place(self, view: "View", thing: "Any") -> "tuple[int, str, str]": ...
         def clash(self, thing: "Any") -> str: ...
-        def signature(self, view: "View") -> int: ...
+        def signature(self, view: "View", thorough: bool) -> dict[str, int]: ...
 
 
 class View:
@@ -53,11 +53,15 @@ class View:
     whole        everything of ours is looked at; else only what belongs to `links` (an event's run)
     several      whether this machine has two links or more
     former       by link, addresses whose rules may still stand
+    owners       by table and by interface, links that are not to be kept right (any more)
     memo         what a feature read already; emptied when something was changed
     protocols    our protocol number, and that of the configuration before it; groups likewise
     """
 
-    __slots__ = ("config", "door", "facts", "former", "groups", "links", "memo", "protocols", "several", "whole")
+    __slots__ = (
+        "config", "door", "facts", "former", "groups", "links", "memo", "owners", "protocols",
+        "several", "whole",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -69,6 +73,7 @@ class View:
         whole: bool,
         several: bool,
         former: "dict[str, list[bytes]]",
+        owners: "dict[int | str, str]",
         protocols: "frozenset[int]",
         groups: "frozenset[int]",
     ) -> None:
@@ -79,6 +84,7 @@ class View:
         self.whole = whole
         self.several = several
         self.former = former
+        self.owners = owners
         self.protocols = protocols
         self.groups = groups
         self.memo: dict[object, Any] = {}

@@ -196,9 +196,19 @@ def _rules_dump(view: View, family: int) -> rules.Dump:
     return dump
 
 
-def signature(view: View) -> int:
-    """How many rules of ours there are: `ip rule flush` and networkd's clean-up show in it."""
-    return sum(_rules_dump(view, family).count(view.config["rt_proto"]) for family in FAMILIES)
+def signature(view: View, thorough: bool) -> dict[str, int]:
+    """How many rules of ours there are: `ip rule flush` and networkd's clean-up show in it.
+
+    Thorough, also how many routes each table has, and who is in the group.
+    """
+    protocol = view.config["rt_proto"]
+    counts = {"rules": sum(_rules_dump(view, family).count(protocol) for family in FAMILIES)}
+    if thorough:
+        for family in FAMILIES:
+            for table in routes.tables_of(view.door, family, protocol):
+                counts[f"table {table}"] = counts.get(f"table {table}", 0) + 1
+        counts.update((f"group {name}", 1) for name in interfaces.names_in_group(view.door, view.config["group"]))
+    return counts
 
 
 # --- making the one the other ---
@@ -251,25 +261,29 @@ def commands(view: View, step: Step) -> list[str]:
 
 def place(view: View, thing: Route | Rule | Member) -> tuple[int, str, str]:
     """The stage of an object, the noun it is counted by, and the link it belongs to."""
-    by_table = {link.table: link.name for link in view.links}
     if isinstance(thing, Member):
-        owner = next((link.name for link in view.links if link.interface_name == thing.interface.name), "")
-        return GROUP, "group", owner
+        return GROUP, "group", _owner(view, thing.interface.name)
     if isinstance(thing, Rule):
         if thing.table == MAIN:
-            return EXCEPTION, "rule", _owner_of(view, thing.source)
-        return LOOKUP, "rule", by_table.get(thing.table, "")
+            return EXCEPTION, "rule", _owner_of_source(view, thing.source)
+        return LOOKUP, "rule", _owner(view, thing.table)
     # The kernel looks a next hop up in the table itself, so what is direct comes before it.
     stage = GUARD if thing.kind == UNREACHABLE else NETWORK if thing.gateway or not thing.prefixlen else ROUTE
-    return stage, "route", by_table.get(thing.table, "")
+    return stage, "route", _owner(view, thing.table)
 
 
-def _owner_of(view: View, source: bytes) -> str:
+def _owner(view: View, table_or_interface: int | str) -> str:
     for link in view.links:
-        own = [path.lease.address for path in link.paths.values()] + [network for network, _ in link.sources]
-        if source in own or source in view.former.get(link.name, []):
+        if table_or_interface in (link.table, link.interface_name):
             return link.name
-    return ""
+    return view.owners.get(table_or_interface, "")
+
+
+def _owner_of_source(view: View, source: bytes) -> str:
+    for link in view.links:
+        if any(source == network for network, _ in link.sources):
+            return link.name
+    return next((name for name, addresses in view.former.items() if source in addresses), "")
 
 
 def clash(thing: Route | Rule | Member) -> str:

@@ -65,6 +65,13 @@ def dump(door: Door) -> list[Interface]:
     return [_parse(message) for message in door.dump(GETLINK, body)]
 
 
+def names_in_group(door: Door, group: int) -> list[str]:
+    """The names of the interfaces in a group."""
+    body = _HEADER.pack(0, 0, 0, 0, 0) + u32(_EXT_MASK, _SKIP_STATS)
+    found = map(_parse, door.dump(GETLINK, body).having(u32(_GROUP, group)))
+    return [interface.name for interface in found if interface.group == group]
+
+
 def vrf_tables(door: Door) -> list[int]:
     """The routing tables of all VRF devices (IFLA_VRF_TABLE, drivers/net/vrf.c)."""
     found = []

@@ -202,6 +202,14 @@ def dump(door: Door, family: int, *, table: int = 0, oif: int = 0, protocol: int
     return [route for message in door.dump(GETROUTE, body) for route in parse(message, oif)]
 
 
+def tables_of(door: Door, family: int, protocol: int) -> list[int]:
+    """The table of each route of one protocol, in all tables, and nothing else of them."""
+    body = _HEADER.pack(family, 0, 0, 0, 0, protocol, 0, 0, 0)
+    # The kernel's fib_dump_info puts RTA_TABLE first, behind the header.
+    where = _HEADER.size + 4
+    return [U32.unpack_from(message, where)[0] for message in door.dump(GETROUTE, body)]
+
+
 def dump_defaults(door: Door, family: int) -> list[Route]:
     """The default routes of main; other routes are passed over unread: main may hold a full BGP table."""
     body = _HEADER.pack(family, 0, 0, 0, 0, 0, 0, 0, 0) + u32(_TABLE, MAIN)

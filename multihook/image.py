@@ -1,0 +1,126 @@
+"""The hot path's compiled code in one piece, read at once instead of found and opened module by module.
+
+27 modules cost a hook 3.6 ms to import one by one and 1.9 ms from one file, when the bare
+interpreter takes 5.  The image is a cache in /run, made by the first run that misses it from the
+very sources it stands for; while one of them differs in time or size it is not used, and what it
+does not hold is imported as ever.
+"""
+
+import sys
+from _frozen_importlib import ModuleSpec
+from marshal import dumps, loads
+from posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, close, fstat, read, stat
+from posix import open as posix_open
+from zlib import crc32
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import CodeType, ModuleType
+
+FILE = "/run/multihook/private/image"
+_HEADER = f"multihook image 1 {sys.hexversion:08x}\n".encode()
+_CHECKSUM_BYTES = 4
+_LIMIT = 1 << 22
+
+# All that an event may need; also what may be imported on the hot path at all (a test holds it to this).
+MODULES = (
+    "address", "config", "config.compiled", "config.tables", "engine", "features",
+    "features.routing", "files", "hook", "journal", "kernel", "kernel.addresses", "kernel.facts",
+    "kernel.interfaces", "kernel.routes", "kernel.rtnetlink", "kernel.rules", "leases", "links",
+    "lock", "paths", "record", "repeats", "run", "sources", "sources.dhclient", "sources.pppd",
+    "spool", "survey",
+)  # fmt: skip
+
+_codes: "dict[str, tuple[str, bool, CodeType]]" = {}
+
+
+class Finder:
+    """A finder and loader (importlib.abc) for what the image holds."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        """How to load a module of the image; None leaves it to the ordinary finders."""
+        if name not in _codes:
+            return None
+        origin, is_package, _ = _codes[name]
+        spec = ModuleSpec(name, Finder, origin=origin, is_package=is_package)  # type: ignore[arg-type]
+        spec.has_location = True
+        if is_package and spec.submodule_search_locations is not None:
+            spec.submodule_search_locations.append(origin.rpartition("/")[0])
+        return spec
+
+    @staticmethod
+    def create_module(spec: ModuleSpec) -> None:
+        """A module of the ordinary kind."""
+
+    @staticmethod
+    def exec_module(module: "ModuleType") -> None:
+        """Run the module's code in it."""
+        exec(_codes[module.__name__][2], module.__dict__)  # noqa: S102  # what every import does
+
+
+def use() -> None:
+    """Let the imports that follow come out of the image, if there is one that can be believed."""
+    try:
+        stamps, codes = _load()
+        if all(_stamp(path) == stamp for path, stamp in stamps):
+            _codes.update(codes)
+            sys.meta_path.insert(0, Finder)
+    except (OSError, ValueError, EOFError, TypeError):
+        return  # none, or not to be believed: everything is imported as ever
+
+
+def is_used() -> bool:
+    """Whether this run's code came out of the image."""
+    return bool(_codes)
+
+
+def _stamp(path: str) -> tuple[int, int]:
+    status = stat(path)
+    return status.st_mtime_ns, status.st_size
+
+
+def _load() -> "tuple[list[tuple[str, tuple[int, int]]], dict[str, tuple[str, bool, CodeType]]]":
+    """What the file holds.  It is code: only root's own, unwritable to others, whole and unharmed will do."""
+    fd = posix_open(FILE, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
+    try:
+        status = fstat(fd)
+        if status.st_uid != 0 or status.st_mode & 0o170022 != 0o100000 or status.st_size > _LIMIT:
+            raise ValueError(FILE)
+        data = read(fd, _LIMIT)
+    finally:
+        close(fd)
+    start = len(_HEADER) + _CHECKSUM_BYTES
+    body = memoryview(data)[start:]
+    if not data.startswith(_HEADER) or crc32(body).to_bytes(_CHECKSUM_BYTES, "big") != data[len(_HEADER) : start]:
+        raise ValueError(FILE)
+    stamps, codes = loads(body)
+    return stamps, codes
+
+
+def renew() -> None:
+    """Make the image anew from the sources as they are; one that cannot be written is done without."""
+    from multihook import files
+
+    package = __file__.rpartition("/")[0]
+    stamps, codes = [], {}
+    try:
+        for module in MODULES:
+            path = f"{package}/{module.replace('.', '/')}"
+            is_package = not _is_file(f"{path}.py")
+            path = f"{path}/__init__.py" if is_package else f"{path}.py"
+            stamps.append((path, _stamp(path)))
+            with open(path, "rb") as source:
+                code = compile(source.read(), path, "exec", dont_inherit=True, optimize=2)
+            codes[f"multihook.{module}"] = (path, is_package, code)
+        body = dumps((stamps, codes))
+        files.replace(FILE, _HEADER + crc32(body).to_bytes(_CHECKSUM_BYTES, "big") + body, 0o600)
+    except (OSError, SyntaxError, ValueError):
+        return  # read-only or full /run, or dpkg at work: the next run tries again
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return stat(path).st_mode & 0o170000 == 0o100000
+    except OSError:
+        return False
