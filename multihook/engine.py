@@ -12,6 +12,10 @@ from multihook.files import explain
 from multihook.kernel.rtnetlink import Refused
 from multihook.links import Link
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 
 class Failure:
     """One step that was refused: of which link, why, and what to do."""
@@ -30,14 +34,19 @@ def plan(view: View) -> list[Step]:
     removals: list[tuple[int, Step]] = []
     for feature in visible():
         wanted = {thing.key: thing for thing in feature.desired(view)}
-        there = {thing.key: thing for thing in feature.actual(view)}
+        there: dict[object, list[Any]] = {}
+        for thing in feature.actual(view):
+            there.setdefault(thing.key, []).append(thing)
         for key, thing in wanted.items():
-            old = there.get(key)
-            if old != thing:
-                additions.append((feature.place(view, thing)[0], Step(feature, old, thing)))
-        for key, thing in there.items():
-            if key not in wanted:
-                removals.append((feature.place(view, thing)[0], Step(feature, thing, None)))
+            same = there.pop(key, [])
+            if thing in same:
+                same.remove(thing)
+            else:
+                # The kernel replaces the first of a key; more than one is left by a run that was killed.
+                additions.append((feature.place(view, thing)[0], Step(feature, same.pop(0) if same else None, thing)))
+            there[key] = same
+        for same in there.values():
+            removals += [(feature.place(view, thing)[0], Step(feature, thing, None)) for thing in same]
     additions.sort(key=_stage)
     removals.sort(key=_stage, reverse=True)
     return [step for _, step in additions + removals]
@@ -64,7 +73,7 @@ def apply(view: View, steps: list[Step]) -> tuple[list[Step], list[Failure]]:
             made.append(step)
         except (Refused, OSError) as error:
             failures.append(_failure(view, step, link, error))
-            if error.errno == EPERM:
+            if isinstance(error, Refused) and error.errno == EPERM:
                 break
     view.memo.clear()
     view.facts.look_at_interfaces()
@@ -82,7 +91,7 @@ def _make(view: View, step: Step) -> None:
 
 def _failure(view: View, step: Step, link: str, error: "Refused | OSError") -> Failure:
     what = "; ".join(step.feature.commands(view, step))
-    if error.errno == EPERM:
+    if isinstance(error, Refused) and error.errno == EPERM:
         line = "changing the kernel's routing needs root with CAP_NET_ADMIN; nothing was changed"
         return Failure(link, line, may_pass=False)
     why = error.reason if isinstance(error, Refused) else explain(error)

@@ -96,6 +96,7 @@ def replace(path: str, content: bytes, mode: int = 0o644, durable: bool = False)
         fd = posix_open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
     except OSError as error:
         if error.errno != EEXIST:
+            error.filename = path  # what it is about; the temporary name is another one each time
             raise
         # Left by a killed run whose process number we got; the folder is root's own.
         unlink(temporary)

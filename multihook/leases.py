@@ -15,6 +15,7 @@ from multihook.address import (
     is_link_local,
     is_link_name,
     parse,
+    parse_network,
     text,
     why_unusable,
 )
@@ -41,6 +42,7 @@ class Lease:
     gateway      the next hop as it was learnt; empty where none was, or none is needed
     server       the DHCP server
     resolvers    DNS servers that came with it
+    routes       (network, prefix length, router) that came with it (option 121)
     source       who said so, and `reason`: in which words
     since        CLOCK_BOOTTIME seconds at which the link went up or down
     changed      the same for its last change of address
@@ -49,7 +51,7 @@ class Lease:
     by_default   adopted because main had a default route by it
     """
 
-    __slots__ = ("link", "family", *_TEXTS, *_ADDRESSES, *_NUMBERS, *_FLAGS, "resolvers")
+    __slots__ = ("link", "family", *_TEXTS, *_ADDRESSES, *_NUMBERS, *_FLAGS, "resolvers", "routes")
 
     def __init__(self, link: str, interface: str, family: int = INET) -> None:
         self.link = link
@@ -64,6 +66,7 @@ class Lease:
         self.gateway = b""
         self.server = b""
         self.resolvers: list[bytes] = []
+        self.routes: list[tuple[bytes, int, bytes]] = []
         self.since = 0
         self.changed = 0
         self.prefixlen = 0
@@ -82,6 +85,7 @@ class Lease:
         for name in Lease.__slots__:
             setattr(other, name, getattr(self, name))
         other.resolvers = list(self.resolvers)
+        other.routes = list(self.routes)
         return other
 
     def render(self) -> str:
@@ -92,6 +96,7 @@ class Lease:
         lines += [f"{name} {getattr(self, name)}" for name in _NUMBERS]
         lines += [f"{name} {'yes' if getattr(self, name) else 'no'}" for name in _FLAGS]
         lines.append("resolvers " + " ".join(map(text, self.resolvers)))
+        lines.append("routes " + " ".join(f"{text(n)}/{length}>{text(router)}" for n, length, router in self.routes))
         lines.append("end\n")
         return "\n".join(lines)
 
@@ -115,6 +120,7 @@ def _parse(data: bytes) -> Lease | None:
         for name in _FLAGS:
             setattr(lease, name, values[name] == "yes")
         lease.resolvers = [_address(word) for word in values["resolvers"].split()]
+        lease.routes = [_route(word) for word in values["routes"].split()]
     except (KeyError, ValueError):
         return None
     if not is_link_name(lease.link) or not is_interface_name(lease.interface) or lease.source not in RANK:
@@ -127,6 +133,14 @@ def _address(value: str) -> bytes:
     if address is None:
         raise ValueError(value)
     return address
+
+
+def _route(word: str) -> tuple[bytes, int, bytes]:
+    prefix, _, router = word.partition(">")
+    network = parse_network(prefix)
+    if network is None:
+        raise ValueError(word)
+    return *network, _address(router)
 
 
 def _file(link: str, family: int) -> str:
@@ -196,11 +210,10 @@ def _record_up(lease: Lease, event: Event) -> None:
         lease.by_default = False
     lease.interface = event.interface
     lease.address = event.address
-    lease.gateway = event.gateway
-    lease.server = event.server
-    lease.resolvers = event.resolvers
-    lease.ipparam = event.ipparam
-    lease.linkname = event.linkname
+    for field in ("gateway", "server", "resolvers", "routes", "ipparam", "linkname"):
+        # What was refused says nothing, so of the same address what was known before still holds.
+        if not (same and field in event.doubtful):
+            setattr(lease, field, getattr(event, field))
     if lease.source != event.source or not same:
         # A renewal that changes nothing must write nothing, so it keeps the first reason.
         lease.source, lease.reason = event.source, event.reason

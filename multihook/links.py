@@ -7,7 +7,16 @@ read nothing else.
 
 from zlib import crc32
 
-from multihook.address import INET, is_interface_name, is_link_local, is_link_name, width
+from multihook.address import (
+    INET,
+    in_network,
+    is_interface_name,
+    is_link_local,
+    is_link_name,
+    text,
+    why_unusable,
+    width,
+)
 from multihook.kernel import routes, rules
 from multihook.kernel.facts import Facts
 from multihook.kernel.interfaces import LOOPBACK, Interface
@@ -33,10 +42,11 @@ class Path:
     onlink    the gateway is off the segment
     has_exit  whether a default route can be written at all
     mains     main's routes by this interface
+    near      prefixes of the interface's addresses: what needs no next hop
     shared    another link or interface has the same address: no rule can tell them apart
     """
 
-    __slots__ = ("gateway", "has_exit", "is_up", "lease", "mains", "onlink", "shared")
+    __slots__ = ("gateway", "has_exit", "is_up", "lease", "mains", "near", "onlink", "shared")
 
     def __init__(self, lease: Lease, is_up: bool) -> None:
         self.lease = lease
@@ -46,6 +56,11 @@ class Path:
         self.has_exit = False
         self.shared = False
         self.mains: list[Route] = []
+        self.near: list[tuple[bytes, int]] = []
+
+    def is_near(self, gateway: bytes) -> bool:
+        """Whether a next hop is on the segment."""
+        return any(in_network(gateway, prefix, prefixlen) for prefix, prefixlen in self.near)
 
     @property
     def has_address(self) -> bool:
@@ -58,7 +73,7 @@ class Link:
 
     __slots__ = (
         "adopted", "interface", "interface_name", "lan", "name", "networks", "notes",
-        "paths", "snat", "sources", "table",
+        "paths", "refused", "snat", "sources", "table",
     )  # fmt: skip
 
     def __init__(self, name: str, table: int, configured: "Config | None") -> None:
@@ -74,6 +89,7 @@ class Link:
         self.interface: Interface | None = None
         self.paths: dict[int, Path] = {}
         self.notes: list[str] = []
+        self.refused: list[str] = []
 
     @property
     def is_up(self) -> bool:
@@ -228,6 +244,7 @@ def way_out(path: Path, link: Link, configured_gateway: bytes, facts: Facts) -> 
         return
     path.mains = facts.main_by(interface, lease.family)
     there = facts.addresses_of(interface, lease.family)
+    path.near = [(a.peer or a.local, a.prefixlen) for a in there]
     if interface.is_point_to_point or any(a.local == lease.address and a.peer for a in there):
         path.has_exit = True
         return
@@ -235,17 +252,32 @@ def way_out(path: Path, link: Link, configured_gateway: bytes, facts: Facts) -> 
     for gateway in (lease.gateway, configured_gateway, default.gateway if default else b""):
         if len(gateway) != len(lease.address):
             continue
-        if facts.holders(gateway, lease.family):
-            link.notes.append("its next hop is an address of this machine")
+        if why := _why_no_next_hop(path, gateway, facts):
+            link.refused.append(f"next hop {text(gateway)} is {why}")
             continue
         path.gateway = gateway
-        path.onlink = not facts.is_on_segment(interface, gateway, lease.family)
+        path.onlink = not path.is_near(gateway)
         path.has_exit = True
         return
     if default and not default.gateway:
         path.has_exit = True
     else:
         link.notes.append("no next hop is known")
+
+
+def _why_no_next_hop(path: Path, gateway: bytes, facts: Facts) -> str:
+    """Why a next hop can be none, as only the kernel's addresses tell; "" when it can."""
+    if why := why_unusable(gateway):
+        return why
+    if facts.holders(gateway, path.lease.family):
+        return "an address of this machine"
+    for prefix, prefixlen in path.near:
+        host_bits = len(gateway) * 8 - prefixlen
+        if len(gateway) == 4 and host_bits > 1 and in_network(gateway, prefix, prefixlen):
+            host = int.from_bytes(gateway, "big") & (1 << host_bits) - 1
+            if host in (0, (1 << host_bits) - 1):
+                return "the network or broadcast address of its own segment"
+    return ""
 
 
 def resolve(name: str, table: int, config: "Config", lease: Lease | None, facts: Facts) -> Link:

@@ -20,7 +20,7 @@ from multihook.links import concerns
 from multihook.paths import HELD
 from multihook.sources import Event
 from multihook.spool import Told
-from multihook.survey import Survey
+from multihook.survey import SEVERAL, Survey
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -171,6 +171,8 @@ def _needs_whole(found: Survey, view: View, certificate: "record.Certificate | N
     # A link that is no more is in no view of its own; who shares an address only all of them show.
     if certificate is None or found.shared or found.lost:
         return True
+    if found.several != (certificate.links >= SEVERAL):
+        return True  # a second link concerns the first as well
     if any(name not in found.before for name in found.after):
         return True  # a new link, or one whose record was lost: what it had is not known
     if any(found.before[link.name].address for link in found.gone):
@@ -227,8 +229,8 @@ def _try(outcome: Outcome, action: "Any", *arguments: object) -> None:
 
 
 def _not_saved(outcome: Outcome, error: OSError) -> None:
-    line = f"state is not saved: {explain(error)}; routing is right, but the next run has to look at everything"
-    if line not in outcome.warnings:
+    if not outcome.warnings:  # the first says it all
+        line = f"state is not saved: {explain(error)}; routing is right, but the next run has to look at everything"
         outcome.warnings.append(line)
 
 
@@ -270,7 +272,8 @@ def _publish(outcome: Outcome) -> None:
     try:
         names.publish(outcome.survey.config, outcome.survey.links, whole=outcome.survey.whole)
     except OSError as error:
-        outcome.warnings.append(f"table names are not written for ip(8): {explain(error)}")
+        if not outcome.warnings:
+            outcome.warnings.append(f"table names are not written for ip(8): {explain(error)}")
 
 
 def _tell(outcome: Outcome, events: list[tuple[str, Event]]) -> None:
@@ -283,6 +286,10 @@ def _tell(outcome: Outcome, events: list[tuple[str, Event]]) -> None:
         journal.write(journal.INFO, line)
     for warning in outcome.warnings:
         repeats.warn(warning)
+    for link in found.links:
+        if link.name in by_link:
+            for problem in link.refused:
+                repeats.warn(f"{link.name}: {problem}; not used")
     problems = [f"{failure.link}: {failure.line}" if failure.link else failure.line for failure in outcome.failures]
     for problem in problems:
         repeats.warn(problem, journal.ERR)

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     Config = dict[str, Any]
 
 
+# From two links on there is something to keep apart.
+SEVERAL = 2
+
+
 class Survey:
     """What is, and what follows from it.
 
@@ -51,7 +55,7 @@ class Survey:
     @property
     def several(self) -> bool:
         """Whether this machine has two links or more, so that there is something to keep apart."""
-        return self.count >= 2
+        return self.count >= SEVERAL
 
     def view(self, door: Door, certificate: Certificate | None) -> View:
         """What the features get to see."""
@@ -187,9 +191,9 @@ def _others_up(survey: Survey, names: list[str]) -> int:
     """How many links there are beside the adopted ones looked at here; counts no further than two."""
     config = survey.config
     count = len(config["links"])
-    if count < 2:
+    if count < SEVERAL:
         for name in leases.names():
-            if count >= 2:
+            if count >= SEVERAL:
                 break
             if name in names or name in config["links"]:
                 continue

@@ -104,7 +104,7 @@ def _link(link: Link, found: survey.Survey, held: bool) -> dict[str, Any]:
         "alone": link in found.lone,
         "table": link.table or None,
         "families": [_family(path) for path in link.paths.values()],
-        "notes": link.notes,
+        "notes": link.notes + link.refused,
     }
 
 

@@ -6,7 +6,7 @@ Our own 150 lines and not pyroute2, because importing that costs more than ten w
 from _bisect import bisect_right
 from _socket import AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW, socket
 from _struct import Struct
-from errno import EINTR, ENOENT, EPERM, ESRCH
+from errno import EINTR, ENODEV, ENOENT, EPERM, ESRCH
 from posix import strerror
 
 TYPE_CHECKING = False
@@ -238,6 +238,6 @@ def _raise_for(message: bytes, flags: int) -> None:
 
 def is_absent(error: Refused) -> bool:
     """Whether a refusal only says that what should go is gone already."""
-    return error.errno in (ENOENT, ESRCH)
+    return error.errno in (ENOENT, ESRCH, ENODEV)
 
 

@@ -4,11 +4,10 @@ Seen in captures: BOUND may carry an old address unlike the new one (after a NAK
 was answered to a broadcast says RENEW and not REBIND, FAIL carries no addresses at all.
 """
 
-from multihook.address import text
+from multihook.address import network_of, text, why_unusable
 from multihook.sources import (
     CHECK,
     DOWN,
-    LONGEST_VALUE,
     UP,
     Event,
     checked_address,
@@ -16,6 +15,9 @@ from multihook.sources import (
     checked_gateway,
     checked_interface,
 )
+
+_LONGEST_OPTION = 4096
+_MOST_ROUTES = 32
 
 _UP = frozenset(("BOUND", "RENEW", "REBIND", "REBOOT", "TIMEOUT"))
 _DOWN = frozenset(("EXPIRE", "FAIL", "RELEASE", "STOP"))
@@ -36,52 +38,62 @@ def translate(variables: dict[str, str]) -> Event | None:
         return _up(Event("dhclient", reason, interface, UP), variables)
     if reason in _DOWN:
         event = Event("dhclient", reason, interface, DOWN)
-        event.address = checked_address(event, "old_ip_address", variables.get("old_ip_address", ""))
+        event.address = checked_address(event, "address", "old_ip_address", variables.get("old_ip_address", ""))
+        if event.doubtful:
+            event.action = CHECK  # of which address it speaks is not known
         return event
     # A reason we do not know says that something happened: look, and believe nothing else.
     return Event("dhclient", "unknown reason", interface, CHECK)
 
 
 def _up(event: Event, variables: dict[str, str]) -> Event:
-    event.address = checked_address(event, "new_ip_address", variables.get("new_ip_address", ""))
+    event.address = checked_address(event, "address", "new_ip_address", variables.get("new_ip_address", ""))
+    routers = variables.get("new_routers", "")
+    what = "new_routers"
     classless = variables.get("new_rfc3442_classless_static_routes", "")
-    # RFC 3442: where the classless routes are there, the router option must be ignored.
-    routers = _default_of(event, classless) if classless else None
-    event.gateway = checked_gateway(
-        event,
-        "new_routers" if routers is None else "the default of option 121",
-        variables.get("new_routers", "") if routers is None else routers,
-    )
-    event.resolvers = checked_addresses(event, "new_domain_name_servers", variables.get("new_domain_name_servers", ""))
-    event.server = checked_address(event, "new_dhcp_server_identifier", variables.get("new_dhcp_server_identifier", ""))
+    if classless:
+        routes = _classless_routes(event, classless)
+        if routes is not None:
+            # RFC 3442: where the classless routes are there, the router option must be ignored.
+            routers = " ".join(text(router) for _, prefixlen, router in routes if not prefixlen)
+            what = "the router of 0.0.0.0/0 in option 121"
+            event.routes = [route for route in routes if route[1]][:_MOST_ROUTES]
+    event.gateway = checked_gateway(event, what, routers)
+    resolvers = variables.get("new_domain_name_servers", "")
+    event.resolvers = checked_addresses(event, "resolvers", "new_domain_name_servers", resolvers)
+    server = variables.get("new_dhcp_server_identifier", "")
+    event.server = checked_address(event, "server", "new_dhcp_server_identifier", server)
     return event
 
 
-def _is_octet(word: str) -> bool:
-    return word.isascii() and word.isdigit() and len(word) <= 3 and int(word) <= 255
+def _classless_routes(event: Event, classless: str) -> list[tuple[bytes, int, bytes]] | None:
+    """(network, prefix length, router) of option 121, or None when it is not readable.
 
-
-def _default_of(event: Event, classless: str) -> str | None:
-    """The router of 0.0.0.0/0 in option 121, "" when it has none, None when it is not readable.
-
-    dhclient writes decimal octets: prefix length, the significant octets of the destination,
-    four of the router, and so on (RFC 3442).  The routes themselves are dhclient's to install;
-    what it put into main is copied from there.
+    dhclient writes decimal octets: prefix length, the significant octets of the destination, four
+    of the router, and so on (RFC 3442); the router 0.0.0.0 is the segment itself.
+    Debian's script for them runs after ours, so main does not have them yet.
     """
-    words = classless.split(None, LONGEST_VALUE)
-    if len(classless) > 4 * LONGEST_VALUE or not all(map(_is_octet, words)):
-        event.refused.append("new_rfc3442_classless_static_routes is not a list of octets")
+    words = classless.split()
+    if len(classless) > _LONGEST_OPTION or not words or not all(map(_is_octet, words)):
+        event.refuse("routes", "new_rfc3442_classless_static_routes is not a list of octets")
         return None
     octets = bytes(int(word) for word in words)
+    found = []
     position = 0
     while position < len(octets):
         length = octets[position]
         significant = (length + 7) // 8
+        network = octets[position + 1 : position + 1 + significant]
         router = octets[position + 1 + significant : position + 5 + significant]
         if length > 32 or len(router) != 4:
-            event.refused.append("new_rfc3442_classless_static_routes ends in the middle of a route")
+            event.refuse("routes", "new_rfc3442_classless_static_routes ends in the middle of a route")
             return None
-        if length == 0:
-            return text(router) if any(router) else ""
+        network += bytes(4 - significant)
+        if not length or not (why_unusable(network) or (any(router) and why_unusable(router))):
+            found.append((network_of(network, length), length, router))
         position += 5 + significant
-    return ""
+    return found
+
+
+def _is_octet(word: str) -> bool:
+    return word.isascii() and word.isdigit() and len(word) <= 3 and int(word) <= 255

@@ -7,7 +7,7 @@ session before.  So the arguments are believed and the environment only adds wha
 
 from multihook.address import INET
 from multihook.journal import foreign
-from multihook.sources import DOWN, UP, Event, Refused, checked_address, checked_interface
+from multihook.sources import CHECK, DOWN, UP, Event, Refused, checked_address, checked_interface
 
 _ACTIONS = {"ip-up": UP, "ip-down": DOWN}
 _LONGEST_NAME = 256
@@ -29,12 +29,14 @@ def translate(arguments: list[str], variables: dict[str, str]) -> Event | None:
         given = len(arguments) - 1
         raise Refused(f"pppd {reason}: {given} arguments, pppd gives at least 5 (interface tty speed local remote)")
     event = Event("pppd", reason, checked_interface(f"pppd {reason}", arguments[1]), action, INET)
-    event.address = checked_address(event, "local address", arguments[4])
+    event.address = checked_address(event, "address", "local address", arguments[4])
+    if event.doubtful:
+        event.action = CHECK  # of which address it speaks is not known
     event.ipparam = _name(event, "ipparam", arguments[6] if len(arguments) > 6 else "")
     event.linkname = _name(event, "LINKNAME", variables.get("LINKNAME", ""))
     if action == UP:
         for name in ("DNS1", "DNS2"):
-            resolver = checked_address(event, name, variables.get(name, ""))
+            resolver = checked_address(event, "resolvers", name, variables.get(name, ""))
             if resolver and resolver not in event.resolvers:
                 event.resolvers.append(resolver)
     return event
@@ -43,6 +45,6 @@ def translate(arguments: list[str], variables: dict[str, str]) -> Event | None:
 def _name(event: Event, what: str, value: str) -> str:
     """A name that only ever is compared with the configuration and shown; one line, bounded."""
     if len(value) > _LONGEST_NAME or not value.isprintable():
-        event.refused.append(f'{what} "{foreign(value)}" is longer than {_LONGEST_NAME} or not printable')
+        event.refuse(what.lower(), f'{what} "{foreign(value)}" is longer than {_LONGEST_NAME} or not printable')
         return ""
     return value
