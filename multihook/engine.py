@@ -104,18 +104,22 @@ def commands(view: View, steps: list[Step]) -> list[str]:
     return [line for step in steps for line in step.feature.commands(view, step)]
 
 
-def counts(view: View, steps: list[Step]) -> dict[str, str]:
-    """By link, what was done to it, as a log line says it: "2 rules, 3 routes"."""
-    found: dict[str, dict[str, int]] = {}
+def count(view: View, steps: list[Step]) -> str:
+    """What was done, as a log line says it: "2 rules, 3 routes"."""
+    nouns: dict[str, int] = {}
     for step in steps:
-        _, noun, link = step.feature.place(view, step.object)
-        nouns = found.setdefault(link, {})
+        noun = step.feature.place(view, step.object)[1]
         nouns[noun] = nouns.get(noun, 0) + 1
-    return {link: ", ".join(_counted(nouns)) for link, nouns in found.items()}
+    words = [f"{number} {noun}{'s' if number > 1 else ''}" for noun, number in sorted(nouns.items(), reverse=True)]
+    return ", ".join(words)
 
 
-def _counted(nouns: dict[str, int]) -> list[str]:
-    return [f"{count} {noun}{'s' if count > 1 else ''}" for noun, count in sorted(nouns.items(), reverse=True)]
+def counts(view: View, steps: list[Step]) -> dict[str, str]:
+    """What was done to each link."""
+    by_link: dict[str, list[Step]] = {}
+    for step in steps:
+        by_link.setdefault(step.feature.place(view, step.object)[2], []).append(step)
+    return {link: count(view, of_it) for link, of_it in by_link.items()}
 
 
 def signature(view: View, *, thorough: bool) -> str:

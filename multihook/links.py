@@ -198,11 +198,16 @@ def found_by_default(config: "Config", facts: Facts, known: "set[str]", family: 
     return found
 
 
-def found_by_configuration(config: "Config", facts: Facts, known: "set[str]", family: int = INET) -> list[Lease]:
-    """Leases for configured links that nobody told of yet: their interface may be there all the same."""
+def found_by_configuration(
+    config: "Config", known: "set[str]", taken: "set[str]", family: int = INET
+) -> list[Lease]:
+    """Leases for configured links that nobody told of yet: their interface may be there all the same.
+
+    Unless it is taken: what names the line (ipparam, linkname) goes before what names the interface.
+    """
     found = []
     for name, settings in config["links"].items():
-        if name not in known and settings["interface"]:
+        if name not in known and settings["interface"] and settings["interface"] not in taken:
             lease = Lease(name, settings["interface"], family)
             lease.withdrawn = True
             found.append(lease)
@@ -223,9 +228,12 @@ def found_by_rules(
     found: dict[int, Lease] = {}
     ours = rules.Dump(door, family).of_protocols(frozenset((protocol,)))
     for rule in ours:
-        if rule.oif and rule.table in names and is_interface_name(rule.oif):
+        if rule.table in names and _is_still_named(config, rule.oif, names[rule.table]):
             found[rule.table] = Lease(names[rule.table], rule.oif, family)
             found[rule.table].by_default = True
+            settings = config["links"].get(names[rule.table], {})
+            found[rule.table].ipparam = settings.get("ipparam", "")
+            found[rule.table].linkname = settings.get("linkname", "")
     for rule in ours:
         if rule.table in found and rule.source and rule.prefixlen == width(family):
             found[rule.table].address = rule.source
@@ -234,6 +242,17 @@ def found_by_rules(
             if not route.prefixlen and route.protocol == protocol and route.gateway:
                 lease.gateway = route.gateway
     return [lease for lease in found.values() if lease.address]
+
+
+def _is_still_named(config: "Config", interface: str, name: str) -> bool:
+    """Whether the configuration as it is now gives an interface (that its rule names) this link."""
+    if not is_interface_name(interface) or is_ignored(config, interface):
+        return False
+    named = match(config, interface, "", "")
+    settings = config["links"].get(name)
+    if settings:
+        return named in ("", name) and settings["interface"] in ("", interface)
+    return not named and adopted_name(config, interface) == name
 
 
 def way_out(path: Path, link: Link, configured_gateway: bytes, facts: Facts) -> None:

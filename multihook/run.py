@@ -177,16 +177,19 @@ def _needs_whole(found: Survey, view: View, certificate: "record.Certificate | N
         return True  # a new link, or one whose record was lost: what it had is not known
     if any(found.before[link.name].address for link in found.gone):
         return True
-    if any(_left_behind(found, name) for name in found.before):
+    if any(_concerns_others(found, name) for name in found.before):
         return True
     own = [*found.links, *found.lone, *found.gone]
     return engine.is_disturbed(view, certificate.signature, own, thorough=certificate.links <= FEW_LINKS)
 
 
-def _left_behind(found: Survey, name: str) -> bool:
-    """Whether a link moved to another interface (pppN) while the one it had is still there."""
-    had = found.before[name].interface
-    return had in found.facts.interfaces and had != found.after[name].interface
+def _concerns_others(found: Survey, name: str) -> bool:
+    """Whether a link moved to another interface (pppN), or lost an address that another one still has."""
+    before, after = found.before[name], found.after[name]
+    if before.interface != after.interface:
+        return True
+    had = before.address
+    return bool(had) and had != after.address and bool(found.facts.holders(had, before.family))
 
 
 def _apply(

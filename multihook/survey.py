@@ -11,7 +11,7 @@ from multihook.kernel.rtnetlink import Door
 from multihook.leases import Lease
 from multihook.links import FAMILIES, Link
 from multihook.record import Certificate, now
-from multihook.sources import Event
+from multihook.sources import UP, Event
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,12 +32,16 @@ class Survey:
     links           all links that were looked at, up or down, in the order of the configuration
     lone            the adopted link of a machine with one line, for which nothing is changed
     gone            adopted links that have lost their address: known, shown, and no links now
+    outdone         links whose interface is another link's by a better claim
     count           how many links this machine has; counted no further than it matters
     shared          whether an address of a link is also somewhere else, so that only a look at
                     everything can tell whose it is
     """
 
-    __slots__ = ("after", "before", "config", "count", "facts", "gone", "links", "lone", "lost", "shared", "whole")
+    __slots__ = (
+        "after", "before", "config", "count", "facts", "gone", "links", "lone", "lost",
+        "outdone", "shared", "whole",
+    )  # fmt: skip
 
     def __init__(self, config: "Config", facts: Facts, before: dict[str, Lease], *, whole: bool) -> None:
         self.config = config
@@ -45,6 +49,7 @@ class Survey:
         self.before = before
         self.after: dict[str, Lease] = {}
         self.lost: list[str] = []
+        self.outdone: set[str] = set()
         self.links: list[Link] = []
         self.lone: list[Link] = []
         self.gone: list[Link] = []
@@ -102,16 +107,19 @@ def of_everything(config: "Config", door: Door, events: list[tuple[str, Event]])
     recorded = leases.load_all()
     survey = Survey(config, Facts(door), recorded, whole=True)
     known = _rematched(survey, recorded)
+    recorded_on = {lease.interface for lease in known.values()}
     for lease in links.found_by_rules(config, door, tables.known()):
-        known.setdefault(lease.link, lease)
+        if lease.interface not in recorded_on:
+            known.setdefault(lease.link, lease)
     _record(survey, known, events)
-    there = {lease.interface for lease in survey.after.values()}
+    _one_link_an_interface(survey, events)
+    taken = {lease.interface for lease in survey.after.values() if lease.address}
     configured = {name for name in survey.after if name in config["links"]}
     for family in FAMILIES:
-        for lease in links.found_by_configuration(config, survey.facts, configured, family):
+        for lease in links.found_by_configuration(config, configured, taken, family):
             survey.after[lease.link] = lease
-            there.add(lease.interface)
-        for lease in links.found_by_default(config, survey.facts, there, family):
+            taken.add(lease.interface)
+        for lease in links.found_by_default(config, survey.facts, taken, family):
             survey.after.setdefault(lease.link, lease)
     _settle(survey)
     survey.count = len(config["links"]) + _adopted_with_address(survey)
@@ -148,13 +156,39 @@ def _record(survey: Survey, known: dict[str, Lease], events: list[tuple[str, Eve
             lease.held = True
 
 
+def _one_link_an_interface(survey: Survey, events: list[tuple[str, Event]]) -> None:
+    """Where several records claim one interface (pppN changed hands), the one best named keeps it."""
+    told = {event.interface: name for name, event in events if event.action == UP}
+    by_interface: dict[str, list[Lease]] = {}
+    for lease in survey.after.values():
+        by_interface.setdefault(lease.interface, []).append(lease)
+    for interface, claims in by_interface.items():
+        claims.sort(key=lambda lease: _claim(survey.config, lease, told.get(interface, "")), reverse=True)
+        for lease in claims[1:]:
+            if lease.link in survey.config["links"]:
+                outdone = survey.after[lease.link] = lease.copy()
+                outdone.address = outdone.gateway = b""
+                outdone.withdrawn = True
+                survey.outdone.add(lease.link)
+            else:
+                del survey.after[lease.link]
+
+
+def _claim(config: "Config", lease: Lease, told: str) -> tuple[bool, bool, bool, bool, int]:
+    named = lease.link in config["links"]
+    by_line = named and bool(lease.ipparam or lease.linkname) and not config["links"][lease.link]["interface"]
+    return (lease.link == told, bool(lease.address), by_line, named, lease.since)
+
+
 def _settle(survey: Survey) -> None:
     """Check each lease against the kernel, drop those of nobody, and make the links."""
     config = survey.config
     clock = now()
     unchecked, survey.after = survey.after, {}
     for name, lease in unchecked.items():
-        checked = leases.check(lease, survey.facts, links.hint_for(config, name))
+        checked = lease
+        if name not in survey.outdone:
+            checked = leases.check(lease, survey.facts, links.hint_for(config, name))
         if name not in config["links"]:
             was_link = name in survey.before and not checked.address
             if not config["adopt"] or not (was_link or links.is_adoptable(checked, survey.facts)):

@@ -33,7 +33,7 @@ def flush(once: bool) -> None:
             remove(path)
         for failure in failures:
             click.echo(failure.line, err=True)
-        what = ", ".join(engine.counts(view, made).values()) or "nothing was there"
+        what = engine.count(view, made) or "nothing was there"
         hold = "" if once else "; nothing comes back before `multihook sync`"
         line = f"taken out: {what}{hold}"
         record.write_result(record.Result(bool(failures), line))

@@ -246,7 +246,7 @@ def _row(one: dict[str, Any]) -> tuple[str, ...]:
         remark = "the only line: nothing is changed for it"
     elif one["state"] == "down" and family.get("source") == "kernel" and family["reason"] == "found":
         remark = "not seen yet"
-    elif one["state"] == "down" and family:
+    elif one["state"] == "down" and family and not family["address"]:
         remark = f"{family['reason']} by {family['source']}" if family["source"] != "kernel" else family["reason"]
     elif family.get("changed_seconds") is not None:
         remark = f"renumbered {_ago(family['changed_seconds'])}"

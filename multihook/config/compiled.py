@@ -155,10 +155,16 @@ def _write_cache(watch: "Watch", provisional: bool, config: "Config") -> None:
     """Keep a configuration for the next hook; one that cannot be kept is compiled again, no more."""
     links = {name: dumps(link) for name, link in config["links"].items()}
     body = dumps((watch, provisional, {**config, "links": links}))
+    content = _HEADER + crc32(body).to_bytes(_CHECKSUM_BYTES, "big") + body
+    try:
+        if files.read(paths.COMPILED, _CACHE_LIMIT) == content:
+            return
+    except OSError:
+        pass  # none yet, or none to be believed: it is replaced
     try:
         files.folder(paths.RUN, 0o755)
         files.folder(paths.PRIVATE, 0o700)
-        files.replace(paths.COMPILED, _HEADER + crc32(body).to_bytes(_CHECKSUM_BYTES, "big") + body, 0o600)
+        files.replace(paths.COMPILED, content, 0o600)
     except OSError:
         return
 
