@@ -10,11 +10,12 @@ from errno import EEXIST, EPERM
 from multihook.features import Step, View, visible
 from multihook.files import explain
 from multihook.kernel.rtnetlink import Refused
-from multihook.links import Link
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from multihook.links import Link
 
 
 class Failure:
@@ -131,7 +132,7 @@ def signature(view: View, *, thorough: bool) -> str:
     return ",".join(f"{what}={count}" for what, count in sorted(counts))
 
 
-def is_disturbed(view: View, before: str, own: list[Link], *, thorough: bool) -> bool:
+def is_disturbed(view: View, before: str, own: "list[Link]", *, thorough: bool) -> bool:
     """Whether somebody else's hands were in what is ours, since the signature `before`.
 
     What belongs to the links of this run is left out: it changes by itself when an address goes.

@@ -31,7 +31,11 @@ MODULES = (
     "spool", "survey",
 )  # fmt: skip
 
-_codes: "dict[str, tuple[str, bool, CodeType]]" = {}
+# PEP 563's compiler flag (__future__.py): nobody reads our annotations at run time, and to make
+# them costs 0.2 ms.
+_LATE_ANNOTATIONS = 0x1000000
+
+_codes: dict[str, tuple[str, bool, bytes]] = {}
 
 
 class Finder:
@@ -56,7 +60,8 @@ class Finder:
     @staticmethod
     def exec_module(module: "ModuleType") -> None:
         """Run the module's code in it."""
-        exec(_codes[module.__name__][2], module.__dict__)  # noqa: S102  # what every import does
+        code: CodeType = loads(_codes[module.__name__][2])
+        exec(code, module.__dict__)  # noqa: S102  # what every import does
 
 
 def use() -> None:
@@ -80,7 +85,7 @@ def _stamp(path: str) -> tuple[int, int]:
     return status.st_mtime_ns, status.st_size
 
 
-def _load() -> "tuple[list[tuple[str, tuple[int, int]]], dict[str, tuple[str, bool, CodeType]]]":
+def _load() -> tuple[list[tuple[str, tuple[int, int]]], dict[str, tuple[str, bool, bytes]]]:
     """What the file holds.  It is code: only root's own, unwritable to others, whole and unharmed will do."""
     fd = posix_open(FILE, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
     try:
@@ -111,8 +116,8 @@ def renew() -> None:
             path = f"{path}/__init__.py" if is_package else f"{path}.py"
             stamps.append((path, _stamp(path)))
             with open(path, "rb") as source:
-                code = compile(source.read(), path, "exec", dont_inherit=True, optimize=2)
-            codes[f"multihook.{module}"] = (path, is_package, code)
+                code = compile(source.read(), path, "exec", _LATE_ANNOTATIONS, dont_inherit=True, optimize=2)
+            codes[f"multihook.{module}"] = (path, is_package, dumps(code))
         body = dumps((stamps, codes))
         files.replace(FILE, _HEADER + crc32(body).to_bytes(_CHECKSUM_BYTES, "big") + body, 0o600)
     except (OSError, SyntaxError, ValueError):

@@ -13,6 +13,7 @@ from multihook.address import (
     is_interface_name,
     is_link_local,
     is_link_name,
+    network_text,
     text,
     why_unusable,
     width,
@@ -43,10 +44,11 @@ class Path:
     has_exit  whether a default route can be written at all
     mains     main's routes by this interface
     near      prefixes of the interface's addresses: what needs no next hop
+    routes    (network, prefix length, next hop or empty) that came with the lease
     shared    another link or interface has the same address: no rule can tell them apart
     """
 
-    __slots__ = ("gateway", "has_exit", "is_up", "lease", "mains", "near", "onlink", "shared")
+    __slots__ = ("gateway", "has_exit", "is_up", "lease", "mains", "near", "onlink", "routes", "shared")
 
     def __init__(self, lease: Lease, is_up: bool) -> None:
         self.lease = lease
@@ -57,6 +59,7 @@ class Path:
         self.shared = False
         self.mains: list[Route] = []
         self.near: list[tuple[bytes, int]] = []
+        self.routes: list[tuple[bytes, int, bytes]] = []
 
     def is_near(self, gateway: bytes) -> bool:
         """Whether a next hop is on the segment."""
@@ -264,6 +267,12 @@ def way_out(path: Path, link: Link, configured_gateway: bytes, facts: Facts) -> 
     path.mains = facts.main_by(interface, lease.family)
     there = facts.addresses_of(interface, lease.family)
     path.near = [(a.peer or a.local, a.prefixlen) for a in there]
+    for network, prefixlen, router in lease.routes:
+        why = _why_no_next_hop(path, router, facts) if any(router) else ""
+        if why:
+            link.refused.append(f"next hop {text(router)} of {network_text(network, prefixlen)} is {why}")
+        else:
+            path.routes.append((network, prefixlen, router if any(router) else b""))
     if interface.is_point_to_point or any(a.local == lease.address and a.peer for a in there):
         path.has_exit = True
         return

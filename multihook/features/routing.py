@@ -88,8 +88,7 @@ def _routes(view: View, link: Link, path: Path) -> list[Route]:
                 scope=main.scope, tos=main.tos, metrics=main.metrics, protocol=protocol,
             )  # fmt: skip
             found.setdefault(copy.key, copy)
-    for network, prefixlen, router in lease.routes:
-        hop = router if any(router) else b""
+    for network, prefixlen, hop in path.routes:
         route = Route(
             link.table, network, prefixlen, family=lease.family, gateway=hop, oif=index,
             onlink=bool(hop) and not path.is_near(hop), scope=UNIVERSE if hop else LINK_SCOPE, protocol=protocol,
