@@ -28,6 +28,7 @@ from multihook.sources import Event
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Container
     from typing import Any
 
     Config = dict[str, Any]
@@ -218,7 +219,7 @@ def found_by_configuration(
 
 
 def found_by_rules(
-    config: "Config", door: Door, numbers: dict[str, int], family: int = INET
+    config: "Config", door: Door, numbers: dict[str, int], known: "Container[str]", family: int = INET
 ) -> list[Lease]:
     """Leases as our own rules and routes in the kernel tell them, for links whose record was lost.
 
@@ -227,6 +228,9 @@ def found_by_rules(
     """
     names = {number: name for name, number in numbers.items() if name not in config["links"] and config["adopt"]}
     names.update((settings["table"], name) for name, settings in config["links"].items())
+    names = {number: name for number, name in names.items() if name not in known}
+    if not names:
+        return []
     protocol = config["rt_proto"]
     found: dict[int, Lease] = {}
     ours = rules.Dump(door, family).of_protocols(frozenset((protocol,)))

@@ -108,9 +108,9 @@ def of_everything(config: "Config", door: Door, events: list[tuple[str, Event]])
     survey = Survey(config, Facts(door), recorded, whole=True)
     known = _rematched(survey, recorded)
     recorded_on = {lease.interface for lease in known.values()}
-    for lease in links.found_by_rules(config, door, tables.known()):
+    for lease in links.found_by_rules(config, door, tables.known(), known):
         if lease.interface not in recorded_on:
-            known.setdefault(lease.link, lease)
+            known[lease.link] = lease
     _record(survey, known, events)
     _one_link_an_interface(survey, events)
     taken = {lease.interface for lease in survey.after.values() if lease.address}
