@@ -14,12 +14,14 @@ from posix import (
     O_NONBLOCK,
     O_RDONLY,
     O_WRONLY,
+    access,
     close,
     fchmod,
     fstat,
     fsync,
     geteuid,
     getpid,
+    listdir,
     mkdir,
     rename,
     strerror,
@@ -126,6 +128,24 @@ def remove(path: str) -> bool:
             return False
         raise
     return True
+
+
+def sweep(directory: str, prefix: str = "") -> None:
+    """Remove what replace() left in a folder when it was killed half-way: "NAME.PID.new" of no process.
+
+    What cannot be removed stays; it is in nobody's way.
+    """
+    try:
+        names = listdir(directory)
+    except OSError:
+        return
+    for name in names:
+        pid = number(name[:-4].rpartition(".")[2])
+        if name.startswith(prefix) and name.endswith(".new") and pid and not access(f"/proc/{pid}", 0):
+            try:
+                unlink(f"{directory}/{name}")
+            except OSError:
+                continue
 
 
 def folder(path: str, mode: int) -> None:

@@ -7,9 +7,13 @@ import click
 from multihook import engine, run, survey
 from multihook.command import console
 from multihook.config import compiled, toml
-from multihook.files import remove
+from multihook.files import remove, sweep
 from multihook.kernel.rtnetlink import Door, Refused
-from multihook.paths import HELD
+from multihook.paths import HELD, LEASES, PRIVATE, RT_PROTOS, RT_TABLES, RUN, SPOOL, VAR
+
+# Where a killed run may have left a half-written file.
+_SWEPT = [(folder, "") for folder in (RUN, LEASES, PRIVATE, SPOOL, VAR)]
+_SWEPT += [(path.rpartition("/")[0], path.rpartition("/")[2]) for path in (RT_PROTOS, RT_TABLES)]
 
 
 @click.command()
@@ -26,6 +30,8 @@ def sync(dry_run: bool) -> None:
         sys.exit(console.WRONG_CONFIGURATION if wrong else 0)
     with console.working() as door:
         remove(HELD)
+        for folder, prefix in _SWEPT:
+            sweep(folder, prefix)
         run.drain(config, door, [])
         outcome = run.run(config, door, [], whole=True)
         for line in outcome.lines:
