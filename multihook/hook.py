@@ -90,18 +90,20 @@ def _take_lock(told: Told) -> tuple[int, list[Told]]:
     holds the lock takes it along, and we wait until it is done.  Raises lock.Busy when that
     takes too long: the event stays in the spool for the holder, or for the next run.
     """
-    unspooled = [told]
+    unspooled, name = [told], ""
     try:
         return lock.take(0), unspooled
     except lock.Busy:
         try:
-            spool.put(told)
+            name = spool.put(told)
             unspooled = []
         except OSError as error:
             repeats.warn(f"event not spooled: {explain(error)}; waiting with it")
     try:
         return lock.take(lock.PATIENCE_SECONDS), unspooled
     except lock.Busy:
+        if name and name not in spool.waiting():
+            raise  # in a storm: applied long ago, by whoever had the lock
         kept = "its holder applies this event" if not unspooled else "this event is lost, `multihook sync` repairs"
         waited = f"the lock was not free for {lock.PATIENCE_SECONDS:.0f} s"
         repeats.warn(f"{waited}; {kept}; `multihook status` names who holds it")
