@@ -101,7 +101,7 @@ def _load() -> tuple[list[tuple[str, tuple[int, int]]], dict[str, tuple[str, boo
 
 def renew() -> None:
     """Make the image anew from the sources as they are; one that cannot be written is done without."""
-    from multihook import files
+    from multihook import files, paths
 
     package = __file__.rpartition("/")[0]
     stamps, codes = [], {}
@@ -115,6 +115,8 @@ def renew() -> None:
                 code = compile(source.read(), path, "exec", dont_inherit=True, optimize=2)
             codes[f"multihook.{module}"] = (path, is_package, dumps(code))
         body = dumps((stamps, codes))
+        files.folder(paths.RUN, 0o755)
+        files.folder(paths.PRIVATE, 0o700)
         files.replace(FILE, _HEADER + crc32(body).to_bytes(_CHECKSUM_BYTES, "big") + body, 0o600)
     except (OSError, SyntaxError, ValueError):
         return  # read-only or full /run, or dpkg at work: the next run tries again

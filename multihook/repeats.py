@@ -6,8 +6,8 @@ A DHCP server that sends rubbish does so at each renewal, for months.
 from zlib import crc32
 
 from multihook import journal
-from multihook.files import number, read, replace
-from multihook.paths import REPEATS
+from multihook.files import folder, number, read, replace
+from multihook.paths import PRIVATE, REPEATS, RUN
 
 _MOST = 64
 
@@ -32,6 +32,8 @@ def warn(line: str, priority: int = journal.WARNING) -> None:
     counts[key] = count  # the newest last
     kept = list(counts.items())[-_MOST:]
     try:
+        folder(RUN, 0o755)
+        folder(PRIVATE, 0o700)
         replace(REPEATS, "".join(f"{key} {count}\n" for key, count in kept).encode(), 0o600)
     except OSError:
         count = 1  # it cannot be counted, so it must be said

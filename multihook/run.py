@@ -43,7 +43,7 @@ class ElsewhereError(Exception):
 class Outcome:
     """What came of one run: the survey it ended with, the steps made, failures, and lines for the log."""
 
-    __slots__ = ("elapsed", "failures", "lines", "made", "spooled", "survey", "warnings")
+    __slots__ = ("elapsed", "failures", "lines", "made", "prepared", "spooled", "survey", "warnings")
 
     def __init__(self, survey: Survey) -> None:
         self.survey = survey
@@ -53,6 +53,7 @@ class Outcome:
         self.warnings: list[str] = []
         self.spooled: list[str] = []
         self.elapsed = 0
+        self.prepared = False
 
 
 def is_held() -> bool:
@@ -226,6 +227,9 @@ def _apply(
 def _try(outcome: Outcome, action: "Any", *arguments: object) -> None:
     """A write that routing does not depend on: when it fails, that is said, once for each reason."""
     try:
+        if not outcome.prepared:
+            spool.prepare()  # nothing is written through a folder that is not ours
+            outcome.prepared = True
         action(*arguments)
     except OSError as error:
         _not_saved(outcome, error)
