@@ -1,0 +1,91 @@
+"""multihook check-config: what it prints and its exit status."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from config_machine import Machine, make_machine
+
+from multihook.command.check_config import check_config
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return make_machine(tmp_path, monkeypatch)
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(check_config, arguments, catch_exceptions=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "summary"),
+    [
+        ("", "no links; those that others bring up are adopted"),
+        ("[multihook]\nadopt = false", "no links, and none adopted"),
+        ('[link.dsl]\ninterface = "eth0"', "1 link; table 1000"),
+        ('[link.a]\ninterface = "a"\ntable = 200\n[link.b]\ninterface = "b"\ntable = 201', "2 links; tables 200, 201"),
+        (
+            "".join(f"[link.a{n}]\ninterface = 'a{n}'\n" for n in range(13)),
+            "13 links; tables 1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007, 1008, 1009, 1010, 1011, ...",
+        ),
+    ],
+)
+def test_right(machine: Machine, text: str, summary: str) -> None:
+    machine.write(text)
+    before = machine.snapshot()
+    result = run()
+    assert (result.output, result.exit_code) == (f"{summary}\n", 0)
+    assert machine.snapshot() == before
+
+
+def test_wrong_says_everything_and_exits_78(machine: Machine) -> None:
+    machine.write('[link.dsl]\ninterface = "ppp0"\ntable = 254\nlan = 5\n')
+    result = run()
+    assert result.exit_code == 78
+    assert result.output == (
+        f"{machine.settings}: link.dsl.table: 254 is the kernel's table main; choose one of 1..252 or above 255\n"
+        f"{machine.settings}: link.dsl.lan: 5 is neither true nor false; write one of these, without quotes\n"
+    )
+
+
+def test_at_most_twenty(machine: Machine) -> None:
+    machine.write("".join(f"k{n} = 1\n" for n in range(25)))
+    lines = run().output.splitlines()
+    assert len(lines) == 21
+    assert lines[-1] == "and 5 more"
+
+
+def test_notes_come_before_the_summary(machine: Machine) -> None:
+    machine.write('[link.a]\ninterface = "ppp0"\n[link.b]\nipparam = "x"\n')
+    result = run()
+    assert result.exit_code == 0
+    assert result.output.splitlines() == [
+        f"note: {machine.settings}: link.a.interface: link b may come up as ppp0 too; ipparam for both settles it",
+        "2 links; tables 1000, 1001",
+    ]
+
+
+def test_another_file_instead_of_the_installed_ones(machine: Machine) -> None:
+    machine.write("this is no TOML")
+    machine.write("nor this", "a.toml")
+    one = machine.root / "one.toml"
+    one.write_text('[link.a]\ninterface = "a"\n')
+    one.chmod(0o666)  # not installed yet: who may write it is no matter
+    two = machine.root / "two.toml"
+    two.write_text("[link.a]\ntable = 300\n")
+    assert run(str(one)).output == "1 link; table 1000\n"
+    assert run(str(one), str(two)).output == "1 link; table 300\n"
+    assert run(str(two)).exit_code == 78
+    missing = machine.root / "missing"
+    assert run(str(missing)).output == (
+        f"{missing}: cannot be read: No such file or directory; "
+        "the name leads to no file; put one there or take the name away\n"
+    )
+    assert run(str(machine.root)).exit_code == 78
+
+
+def test_help_names_the_exit_status(machine: Machine) -> None:
+    result = run("--help")
+    assert result.exit_code == 0
+    assert "78 wrong" in result.output

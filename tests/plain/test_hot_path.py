@@ -1,0 +1,274 @@
+"""What a hook imports on its way from start to applied: what is built into the interpreter, and its own hot modules.
+
+Each test runs Debian's interpreter as the entry point does (-I -B -S), with a painted kernel and files of its own.
+"""
+
+import ast
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from multihook import image
+from multihook.config import compiled
+
+PACKAGE = Path(image.__file__).parent
+PYTHON = "/usr/bin/python3"
+
+# After the kernel's part of a run over everything: names for ip(8), and which tables others use.
+AFTERWARDS = {"multihook.names", "multihook.kernel.tables"}
+HOT = {"multihook", "multihook.image", *(f"multihook.{module}" for module in image.MODULES)}
+
+# Everything in it is built in, or ours; what it prints is a dict for ast.literal_eval.
+PROGRAM = """
+import sys
+fresh = set(sys.modules)
+package, plain, root, settings = sys.argv[1:5]
+sys.path[:0] = [package, plain]
+from multihook import image, paths
+for name, value in list(vars(paths).items()):
+    if isinstance(value, str) and value.startswith(("/run/", "/var/", "/etc/")):
+        setattr(paths, name, root + value)
+image.FILE = paths.PRIVATE + "/image"
+if settings == "prepare":
+    from multihook.config import compiled
+    compiled.compile(True)
+    sys.exit()
+image.use()
+found = {"version": sys.version_info[:2], "builtin": sys.builtin_module_names, "used": image.is_used()}
+found |= {"log": [], "new": [], "source": []}
+from multihook import hook, journal
+from multihook.features import routing
+def note(priority, line):
+    found["log"].append((priority, line))
+journal.write = note
+import test_facts
+sys.modules.pop("test_facts")
+kernel = test_facts.Painted()
+routing.name_of = kernel.name
+hook.Door = kernel.door
+hook.signal = lambda *_: None
+kernel.link("ppp0", "203.0.113.45 peer 192.0.2.1", ppp=True)
+kernel.link("eth1", "198.51.100.7/24")
+kernel.route("default", "ppp0")
+kernel.route("10.0.0.0/8", "eth1", via="198.51.100.254")
+
+def event(environment, *arguments):
+    hook.environ = environment
+    hook.main(list(arguments))
+    found["new"].append(sorted(set(sys.modules) - fresh))
+
+event({}, "pppd", "ipv6-up", "ppp0", "", "0", "fe80::1", "fe80::2", "dsl")
+names = {b"LINKNAME": b"l1", b"DNS1": b"192.0.2.53"}
+event(names, "pppd", "ip-up", "ppp0", "", "0", "203.0.113.45", "192.0.2.1", "dsl")
+lease = {
+    b"reason": b"BOUND", b"interface": b"eth1", b"new_ip_address": b"198.51.100.7", b"new_routers": b"198.51.100.1 x",
+    b"new_rfc3442_classless_static_routes": b"24 192 0 2 198 51 100 1 0 198 51 100 1",
+    b"new_domain_name_servers": b"$(reboot)",
+}
+event(lease, "dhclient")
+shown = kernel.shown()
+kernel.no_link("ppp0")
+event({}, "pppd", "ip-down", "ppp0", "", "0", "203.0.113.45", "192.0.2.1", "dsl")
+kernel.link("ppp0", "203.0.113.77 peer 192.0.2.1", ppp=True)
+event({}, "pppd", "ip-up", "ppp0", "", "0", "203.0.113.77", "192.0.2.1", "dsl")
+event({}, "pppd", "ip-up", "a;id", "", "0", "203.0.113.77", "192.0.2.1", "dsl")
+event({}, "nobody")
+for name in sys.modules:
+    if name.startswith("multihook."):
+        found["source"].append((name, getattr(sys.modules[name].__spec__.loader, "__name__", "")))
+found["shown"] = shown
+print(found)
+"""
+
+SETTINGS = '[link.dsl]\nipparam = "dsl"\ntable = 200\n[link.cable]\ninterface = "eth1"\ntable = 201\n'
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A machine's folders with a configuration that has been read once."""
+    os.umask(0o022)
+    for place in ("run/multihook", "var/lib/multihook", "etc/multihook/conf.d", "etc/iproute2"):
+        (tmp_path / place).mkdir(parents=True)
+    (tmp_path / "etc/multihook/multihook.toml").write_text(SETTINGS)
+    time.sleep(compiled._TICK_NS / 1e9 * 1.5)  # a cache made within a tick of a change is not believed
+    start(tmp_path, "prepare")
+    return tmp_path
+
+
+def start(root: Path, settings: str = "", program: str = PROGRAM) -> Any:
+    arguments = [PYTHON, "-IBS", "-c", program, str(PACKAGE.parent), str(Path(__file__).parent), str(root), settings]
+    done = subprocess.run(arguments, capture_output=True, text=True, env={}, cwd="/", timeout=60)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    return ast.literal_eval(done.stdout) if done.stdout else None
+
+
+def foreign(found: Any, step: int) -> set[str]:
+    """Modules imported until then that are neither built in nor ours."""
+    return {name for name in found["new"][step] if name.partition(".")[0] != "multihook"} - set(found["builtin"])
+
+
+def own(found: Any, step: int) -> set[str]:
+    return {name for name in found["new"][step] if name.partition(".")[0] == "multihook"}
+
+
+def test_a_hook_imports_nothing_but_what_is_built_in_and_its_hot_modules(root: Path) -> None:
+    found = start(root)
+    assert found["version"] >= (3, 11)
+    nothing, first, *later = range(len(found["new"]))
+    for step in range(len(found["new"])):
+        assert foreign(found, step) == set()
+    assert own(found, nothing) <= HOT, "an event that is none"
+    for step in (first, *later):
+        assert own(found, step) <= HOT | AFTERWARDS
+    assert {"multihook.run", "multihook.features.routing", "multihook.sources.dhclient"} <= own(found, later[-1])
+    # they really did something
+    assert "7000: from all oif ppp0 lookup 200 priority 7000 protocol 109" in found["shown"]
+    assert "192.0.2.0/24 via 198.51.100.1 dev eth1 table 201 proto 109" in found["shown"]
+    assert any("-> 203.0.113.77 on ppp0 (pppd ip-up)" in line for _, line in found["log"])
+    assert any("a;id" in line for _, line in found["log"])
+    assert not any("error" in line or "could not be read" in line for _, line in found["log"])
+
+
+def test_the_list_of_hot_modules_is_what_a_hook_imports_and_nothing_more(root: Path) -> None:
+    assert own(start(root), -1) - AFTERWARDS == HOT
+
+
+def test_the_test_would_see_a_library(root: Path) -> None:
+    sneaky = PROGRAM.replace("def note(", "import string\ndef note(")
+    assert "string" in foreign(start(root, program=sneaky), 0)
+
+
+def test_the_second_hook_takes_its_code_from_the_image_and_does_the_same(root: Path) -> None:
+    if os.geteuid() != 0:
+        return  # only root's image is believed, see below
+    first = start(root)
+    assert not first["used"]
+    second = start(root)
+    assert second["used"]
+    assert {name for name, loader in second["source"] if loader == "Finder"} == HOT - {
+        "multihook",
+        "multihook.image",
+        "multihook.paths",
+    }
+    assert sorted(second["shown"]) == sorted(first["shown"])
+    assert own(second, -1) == own(first, -1)
+
+
+# --- the image itself ---
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """An image of the package as it is; making one takes half a second."""
+    os.umask(0o022)
+    path = tmp_path_factory.mktemp("image") / "image"
+    with pytest.MonkeyPatch.context() as patches:
+        patches.setattr(image, "FILE", str(path))
+        image.renew()
+    assert path.stat().st_mode & 0o7777 == 0o600
+    return path.read_bytes()
+
+
+@pytest.fixture
+def believed(made: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fresh image in a folder of our own; whoever runs this counts as root."""
+    path = tmp_path / "image"
+    path.write_bytes(made)
+    path.chmod(0o600)
+    monkeypatch.setattr(image, "FILE", str(path))
+    monkeypatch.setattr(image, "_codes", {})
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    if os.geteuid() != 0:
+        real = os.fstat
+
+        def as_root(fd: int) -> Any:
+            status = list(real(fd))
+            status[4] = 0 if status[4] == os.geteuid() else status[4]
+            return os.stat_result(status)
+
+        monkeypatch.setattr(image, "fstat", as_root)
+    return path
+
+
+def is_believed() -> bool:
+    image._codes.clear()
+    image.use()
+    return image.is_used()
+
+
+def test_an_image_of_the_sources_as_they_are_is_used(believed: Path) -> None:
+    assert is_believed()
+    assert set(image._codes) == HOT - {"multihook", "multihook.image"}
+
+
+def test_an_image_cut_off_or_with_a_byte_turned_is_not_used(believed: Path) -> None:
+    whole = believed.read_bytes()
+    for length in [*range(60), *range(60, len(whole), 4001), len(whole) - 1]:
+        believed.write_bytes(whole[:length])
+        assert not is_believed(), length
+    for position in [*range(60), *range(60, len(whole), 4001)]:
+        believed.write_bytes(whole[:position] + bytes((whole[position] ^ 1,)) + whole[position + 1 :])
+        assert not is_believed(), position
+    believed.write_bytes(whole)
+    assert is_believed()
+
+
+def test_an_image_that_others_could_have_made_is_not_used(believed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for mode in (0o620, 0o602, 0o666):
+        believed.chmod(mode)
+        assert not is_believed()
+    believed.chmod(0o600)
+    assert is_believed()
+    believed.rename(believed.with_name("elsewhere"))
+    believed.symlink_to("elsewhere")
+    assert not is_believed()
+    believed.unlink()
+    assert not is_believed()
+    os.mkfifo(believed, 0o600)
+    assert not is_believed()
+    believed.unlink()
+    believed.mkdir()
+    assert not is_believed()
+    believed.rmdir()
+    believed.with_name("elsewhere").rename(believed)
+    assert is_believed()
+    if os.geteuid() == 0:
+        os.chown(believed, 12345, 12345)
+    else:
+        monkeypatch.undo()
+        monkeypatch.setattr(image, "FILE", str(believed))
+    assert not is_believed()
+
+
+def test_an_image_of_other_sources_is_not_used(believed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert is_believed()
+    real = image.stat
+    for changed in ({"st_mtime": 1.0}, {"st_size": 7}):
+
+        def other(path: str, changed: dict[str, Any] = changed) -> Any:
+            status = list(real(path))
+            if path.endswith("/run.py"):
+                status[6 if "st_size" in changed else 8] = 7
+                return os.stat_result(status)
+            return real(path)
+
+        monkeypatch.setattr(image, "stat", other)
+        assert not is_believed()
+    monkeypatch.setattr(image, "stat", lambda path: os.stat(tmp_path / "missing"))
+    assert not is_believed()
+
+
+def test_an_image_of_another_interpreter_is_not_used(believed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image, "_HEADER", b"multihook image 1 ffffffff\n")
+    assert not is_believed()
+
+
+def test_an_image_that_cannot_be_written_is_done_without(believed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image, "FILE", str(believed.with_name("no") / "image"))
+    image.renew()
+    assert not is_believed()

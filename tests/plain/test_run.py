@@ -1,0 +1,835 @@
+"""Whole runs against a painted kernel: what is told converges, nothing is lost, and nothing is done for nothing."""
+
+import copy
+import os
+import random
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from test_facts import IFF_UP, NEWRULE, OURS, Painted, attributes_of, not_permitted, pack
+
+import multihook.command.console
+import multihook.config.schema
+import multihook.config.toml
+import multihook.names  # noqa: F401  all modules with paths have to be there before they are led elsewhere
+from multihook import files, hook, journal, leases, lock, record, run, spool
+from multihook.address import INET, text
+from multihook.config import compiled
+from multihook.features import routing
+from multihook.kernel.rtnetlink import Refused
+from multihook.spool import Told
+
+PLACES = (
+    "/run/multihook",
+    "/var/lib/multihook",
+    "/etc/multihook",
+    "/etc/iproute2",
+    "/usr/share/iproute2",
+    "/usr/lib/iproute2",
+)
+
+TWO = '[link.dsl]\nipparam = "dsl"\ntable = 200\n[link.cable]\ninterface = "eth1"\ntable = 201\n'
+
+
+class Killed(BaseException):
+    """kill -9, as far as one process can do it to itself."""
+
+
+class Machine:
+    """A machine whose files lie in a folder and whose kernel is painted."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.root = root
+        self.kernel = Painted()
+        self.log: list[str] = []
+        for name, module in list(sys.modules.items()):
+            if name.partition(".")[0] != "multihook":
+                continue
+            for constant, value in list(vars(module).items()):
+                if isinstance(value, str) and value.startswith(PLACES):
+                    monkeypatch.setattr(module, constant, f"{root}{value}")
+        for place in PLACES:
+            (root / place[1:]).mkdir(parents=True)
+        (root / "etc/multihook/conf.d").mkdir()
+        monkeypatch.setattr(journal, "write", lambda priority, line: self.log.append(f"{priority} {line}"))
+        monkeypatch.setattr(routing, "name_of", lambda index: self.kernel.name(index))
+        self.configure("")
+
+    def configure(self, settings: str) -> None:
+        (self.root / "etc/multihook/multihook.toml").write_text(settings)
+        self.config = compiled.compile()
+
+    def drain(self, *told: Told) -> None:
+        """As a hook does it under the lock."""
+        spool.prepare()
+        run.drain(self.config, self.kernel.door(), list(told))
+
+    def sync(self) -> run.Outcome:
+        spool.prepare()
+        run.drain(self.config, self.kernel.door(), [])
+        return run.run(self.config, self.kernel.door(), [], whole=True)
+
+    def reboot(self) -> None:
+        """Lose /run and all that we made in the kernel."""
+        for path in sorted((self.root / "run").rglob("*"), reverse=True):
+            path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+        (self.root / "run/multihook").mkdir()
+        self.kernel = without_ours(self.kernel)
+
+    def files(self) -> dict[str, tuple[int, int]]:
+        """Every file below /run, /var and /etc: inode and time of change."""
+        return {
+            str(path): (path.lstat().st_ino, path.lstat().st_mtime_ns)
+            for path in self.root.rglob("*")
+            if not path.is_dir()
+        }
+
+    def ours(self) -> tuple[list[str], dict[str, int]]:
+        """Our objects as text, and the groups of all interfaces."""
+        groups = {name: entry[2] for name, entry in self.kernel._links.items()}
+        return sorted(self.kernel.shown()), groups
+
+
+def without_ours(kernel: Painted) -> Painted:
+    """The same facts, as before any of our runs."""
+    other = Painted()
+    other._links = {
+        name: [entry[0], entry[1], 0 if entry[2] == OURS else entry[2]] for name, entry in kernel._links.items()
+    }
+    other._addresses = list(kernel._addresses)
+    other._next = kernel._next
+    other.routes = [one for one in kernel.routes if one[5] != OURS]
+    other.rules = [one for one in kernel.rules if attributes_of(one[12:])[21] != bytes((OURS,))]
+    return other
+
+
+@pytest.fixture
+def machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Machine]]:
+    """Makes machines, one after the other: the last one made is the one that runs."""
+    os.umask(0o022)
+    undo: list[pytest.MonkeyPatch] = []
+
+    def make() -> Machine:
+        if undo:
+            undo.pop().undo()
+        undo.append(pytest.MonkeyPatch())
+        number = len(list(tmp_path.iterdir()))
+        return Machine(tmp_path / f"machine{number}", undo[0])
+
+    yield make
+    while undo:
+        undo.pop().undo()
+
+
+@pytest.fixture
+def machine(machines: Callable[[], Machine]) -> Machine:
+    return machines()
+
+
+def ip_up(interface: str, local: str, ipparam: str = "dsl") -> Told:
+    return Told("pppd", ["ip-up", interface, "", "0", local, "192.0.2.1", ipparam], {})
+
+
+def ip_down(interface: str, local: str, ipparam: str = "dsl") -> Told:
+    return Told("pppd", ["ip-down", interface, "", "0", local, "192.0.2.1", ipparam], {})
+
+
+def bound(interface: str, local: str, router: str = "", reason: str = "BOUND") -> Told:
+    variables = {"reason": reason, "interface": interface, "new_ip_address": local}
+    return Told("dhclient", [], variables | ({"new_routers": router} if router else {}))
+
+
+def expire(interface: str, local: str) -> Told:
+    return Told("dhclient", [], {"reason": "EXPIRE", "interface": interface, "old_ip_address": local})
+
+
+def two_lines(machine: Machine) -> None:
+    """A configured PPP line and a configured cable, both up, nobody told yet."""
+    machine.configure(TWO)
+    machine.kernel.link("ppp0", "203.0.113.45 peer 192.0.2.1", ppp=True)
+    machine.kernel.link("eth1", "198.51.100.7/24")
+
+
+def both_up(machine: Machine) -> None:
+    """The same with both events heard."""
+    two_lines(machine)
+    machine.drain(bound("eth1", "198.51.100.7", "198.51.100.1"), ip_up("ppp0", "203.0.113.45"))
+    assert machine.ours()[0] == sorted(PPP0 + ETH1)
+    machine.kernel.changes.clear()
+    machine.log.clear()
+
+
+PPP0 = [
+    "192.0.2.1 dev ppp0 table 200 proto 109 src 203.0.113.45",
+    "7000: from all oif ppp0 lookup 200 priority 7000 protocol 109",
+    "7200: from 203.0.113.45 lookup main suppress_prefixlength 1 suppress_ifgroup 109 priority 7200 protocol 109",
+    "7400: from 203.0.113.45 lookup 200 priority 7400 protocol 109",
+    "default dev ppp0 table 200 proto 109 src 203.0.113.45",
+    "unreachable default table 200 proto 109 metric 4294967295",
+]
+ETH1 = [
+    "198.51.100.0/24 dev eth1 table 201 proto 109 src 198.51.100.7",
+    "7000: from all oif eth1 lookup 201 priority 7000 protocol 109",
+    "7200: from 198.51.100.7 lookup main suppress_prefixlength 1 suppress_ifgroup 109 priority 7200 protocol 109",
+    "7400: from 198.51.100.7 lookup 201 priority 7400 protocol 109",
+    "default via 198.51.100.1 dev eth1 table 201 proto 109 src 198.51.100.7",
+    "unreachable default table 201 proto 109 metric 4294967295",
+]
+
+
+def test_an_event_of_each_of_two_lines_puts_both_right(machine: Machine) -> None:
+    two_lines(machine)
+    machine.drain(bound("eth1", "198.51.100.7", "198.51.100.1"))
+    machine.drain(ip_up("ppp0", "203.0.113.45"))
+    assert machine.ours()[0] == sorted(PPP0 + ETH1)
+    assert (machine.kernel.group("eth1"), machine.kernel.group("ppp0"), machine.kernel.group("lo")) == (109, 109, 0)
+    assert [line for line in machine.log if not line.startswith("6 ")] == []
+    assert spool.waiting() == []
+
+
+def test_both_events_at_once_are_one_run_and_give_the_same(machine: Machine) -> None:
+    two_lines(machine)
+    for told in (bound("eth1", "198.51.100.7", "198.51.100.1"), ip_up("ppp0", "203.0.113.45")):
+        spool.prepare()
+        spool.put(told)
+    machine.drain()
+    assert machine.ours()[0] == sorted(PPP0 + ETH1)
+    assert spool.waiting() == []
+
+
+def test_a_second_run_changes_nothing_writes_nothing_and_says_nothing(machine: Machine) -> None:
+    two_lines(machine)
+    everything = (bound("eth1", "198.51.100.7", "198.51.100.1"), ip_up("ppp0", "203.0.113.45"))
+    for told in everything:
+        machine.drain(told)
+    machine.drain(
+        bound("eth1", "198.51.100.7", "198.51.100.1", reason="RENEW")
+    )  # the first lone look after a whole one
+    before, there, said = machine.files(), machine.kernel.picture(), list(machine.log)
+    machine.kernel.changes.clear()
+    for _ in range(3):
+        for told in everything:
+            machine.drain(told)
+        machine.drain(bound("eth1", "198.51.100.7", "198.51.100.1", reason="RENEW"))
+        machine.drain(ip_down("ppp0", "203.0.113.44"))  # stale
+        assert machine.sync().lines == []
+    assert machine.kernel.changes == []
+    assert machine.kernel.picture() == there
+    assert machine.log == said
+    assert machine.files() == before
+
+
+def test_an_event_that_changes_something_says_one_line_with_who_and_what(machine: Machine) -> None:
+    both_up(machine)
+    machine.kernel.no_link("ppp0")
+    machine.drain(ip_down("ppp0", "203.0.113.45"))
+    machine.kernel.link("ppp0", "203.0.113.77 peer 192.0.2.1", ppp=True)
+    machine.drain(ip_up("ppp0", "203.0.113.77"))
+    assert len(machine.log) == 2
+    assert "dsl:" in machine.log[0] and "pppd ip-down" in machine.log[0]
+    assert machine.log[1].startswith(
+        "6 dsl: 203.0.113.45 -> 203.0.113.77 on ppp0 (pppd ip-up): 3 rules, 2 routes, 1 group; "
+    )
+    result = record.last_result()
+    assert result and not result.failed and f"6 {result.line}" == machine.log[1]
+
+
+def test_a_hook_for_nothing_leaves_the_kernel_unasked(machine: Machine) -> None:
+    for told in (
+        Told("dhclient", [], {"reason": "PREINIT", "interface": "eth1"}),
+        Told("pppd", ["ipv6-up", "ppp0", "", "0", "fe80::1", "fe80::2"], {}),
+    ):  # fmt: skip
+        assert not run.is_ours(machine.config, told)
+        machine.drain(told)
+    assert (machine.kernel.dumps, machine.kernel.changes, machine.log) == (0, [], [])
+
+
+# --- adoption ---
+
+
+def test_on_a_machine_with_one_line_nothing_is_changed(machine: Machine) -> None:
+    machine.kernel.link("eth1", "198.51.100.7/24")
+    machine.kernel.route("default", "eth1", via="198.51.100.1")
+    machine.drain(bound("eth1", "198.51.100.7", "198.51.100.1"))
+    machine.sync()
+    assert (machine.kernel.changes, machine.log) == ([], [])
+
+
+def test_fifty_dial_in_sessions_sharing_one_address_change_nothing(machine: Machine) -> None:
+    machine.kernel.link("eth1", "198.51.100.7/24")
+    machine.kernel.route("default", "eth1", via="198.51.100.1")
+    machine.drain(bound("eth1", "198.51.100.7", "198.51.100.1"))
+    for number in range(50):
+        machine.kernel.link(f"ppp{number}", f"10.9.9.1 peer 10.9.9.{number + 10}", ppp=True)
+        machine.drain(ip_up(f"ppp{number}", "10.9.9.1", ipparam="203.0.113.99"))
+    machine.sync()
+    for number in range(50):
+        machine.kernel.no_link(f"ppp{number}")
+        machine.drain(ip_down(f"ppp{number}", "10.9.9.1", ipparam="203.0.113.99"))
+    machine.sync()
+    assert (machine.kernel.changes, machine.log) == ([], [])
+    assert leases.names() == ["eth1"]
+
+
+def test_two_adopted_lines_are_kept_right_and_dial_in_sessions_beside_them_left_alone(machine: Machine) -> None:
+    machine.kernel.link("eth1", "198.51.100.7/24")
+    machine.kernel.link("ppp0", "203.0.113.45 peer 192.0.2.1", ppp=True)
+    machine.kernel.route("default", "ppp0")
+    machine.drain(bound("eth1", "198.51.100.7", "198.51.100.1"))
+    assert machine.kernel.changes == [] or machine.ours()[0]
+    machine.drain(ip_up("ppp0", "203.0.113.45", ipparam=""))
+    both = machine.ours()
+    assert {line.split(" table ")[1].split()[0] for line in both[0] if " table " in line} == {"1000", "1001"}
+    assert both[1] == {"lo": 0, "eth1": 109, "ppp0": 109}
+    for number in range(1, 20):
+        machine.kernel.link(f"ppp{number}", f"10.9.9.1 peer 10.9.9.{number + 10}", ppp=True)
+        machine.drain(ip_up(f"ppp{number}", "10.9.9.1", ipparam=""))
+    machine.sync()
+    assert machine.ours()[0] == both[0]
+    # one dial-in session alone has the address for itself: it leads nowhere all the same
+    for number in range(2, 20):
+        machine.kernel.no_link(f"ppp{number}")
+        machine.drain(ip_down(f"ppp{number}", "10.9.9.1", ipparam=""))
+    machine.sync()
+    assert machine.ours()[0] == both[0]
+
+
+def test_when_the_second_line_goes_the_first_is_let_go_and_keeps_its_table_number_for_its_return(
+    machine: Machine,
+) -> None:
+    machine.kernel.link("eth1", "198.51.100.7/24")
+    machine.kernel.route("default", "eth1", via="198.51.100.1")
+    machine.kernel.link("ppp0", "203.0.113.45 peer 192.0.2.1", ppp=True)
+    machine.kernel.route("default", "ppp0", metric=5)
+    machine.drain(bound("eth1", "198.51.100.7", "198.51.100.1"))
+    machine.drain(ip_up("ppp0", "203.0.113.45", ipparam=""))
+    both = machine.ours()
+    assert both[0]
+    machine.kernel.no_link("ppp0")
+    machine.drain(ip_down("ppp0", "203.0.113.45", ipparam=""))
+    machine.sync()
+    assert machine.ours() == ([], {"lo": 0, "eth1": 0})
+    machine.kernel.link("ppp0", "203.0.113.45 peer 192.0.2.1", ppp=True)
+    machine.kernel.route("default", "ppp0", metric=5)
+    machine.drain(ip_up("ppp0", "203.0.113.45", ipparam=""))
+    assert machine.ours() == both
+
+
+# --- hold, namespaces, configuration ---
+
+
+def test_while_everything_is_held_out_events_are_only_recorded(machine: Machine) -> None:
+    two_lines(machine)
+    (machine.root / "run/multihook/held").write_text("by hand\n")
+    machine.drain(bound("eth1", "198.51.100.7", "198.51.100.1"))
+    machine.drain(ip_up("ppp0", "203.0.113.45"))
+    assert (machine.kernel.changes, spool.waiting()) == ([], [])
+    known = leases.load("cable")
+    assert known and text(known.gateway) == "198.51.100.1"
+    (machine.root / "run/multihook/held").unlink()
+    machine.sync()
+    assert machine.ours()[0] == sorted(PPP0 + ETH1)
+
+
+def test_in_another_network_namespace_nothing_is_done(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    both_up(machine)
+    before = machine.files()
+    monkeypatch.setattr(record, "namespace", lambda: 7)
+    with pytest.raises(run.ElsewhereError):
+        machine.drain(ip_up("ppp0", "203.0.113.45"))
+    assert machine.kernel.changes == []
+    assert machine.files() == before
+
+
+def test_without_any_configuration_the_kernel_is_left_as_it_is(machine: Machine) -> None:
+    two_lines(machine)
+    machine.config["usable"] = False
+    machine.drain(ip_up("ppp0", "203.0.113.45"))
+    assert machine.kernel.changes == []
+
+
+def test_a_changed_configuration_moves_everything_at_the_next_event(machine: Machine) -> None:
+    two_lines(machine)
+    machine.drain(bound("eth1", "198.51.100.7", "198.51.100.1"), ip_up("ppp0", "203.0.113.45"))
+    machine.configure("[multihook]\nrt_proto = 77\ngroup = 8\nrule_base = 5000\n" + TWO.replace("201", "333"))
+    machine.drain(bound("eth1", "198.51.100.7", "198.51.100.1", reason="RENEW"))
+    assert machine.kernel.shown() == []  # none of protocol 109 is left
+    assert {attributes_of(one[12:])[21] for one in machine.kernel.rules} == {bytes((77,))}
+    assert len(machine.kernel.rules) == 6
+    assert (machine.kernel.group("eth1"), machine.kernel.group("ppp0")) == (8, 8)
+    machine.configure("[multihook]\nadopt = false\n")
+    machine.drain(Told("dhclient", [], {"reason": "RENEW", "interface": "eth1"}))
+    machine.sync()
+    assert machine.kernel.rules == []
+    assert (machine.kernel.group("eth1"), machine.kernel.group("ppp0")) == (0, 0)
+    assert leases.names() == []
+
+
+# --- trouble ---
+
+
+def test_what_cannot_be_taken_out_of_the_spool_does_not_keep_the_run_for_ever(machine: Machine) -> None:
+    two_lines(machine)
+    spool.prepare()
+    (machine.root / "run/multihook/private/spool/00000000000000000001-1").mkdir()
+    machine.drain(ip_up("ppp0", "203.0.113.45"))
+    assert set(PPP0) <= set(machine.ours()[0])
+    assert len([line for line in machine.log if "damaged" in line]) == 1
+
+
+def test_on_a_read_only_run_waiting_events_are_applied_once_and_the_run_ends(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two_lines(machine)
+    spool.prepare()
+    spool.put(ip_up("ppp0", "203.0.113.45"))
+    read_only(monkeypatch)
+    machine.drain(bound("eth1", "198.51.100.7", "198.51.100.1"))
+    assert machine.ours()[0] == sorted(PPP0 + ETH1)
+    warnings = [line for line in machine.log if line.startswith("4 ")]
+    assert len(warnings) == len(set(warnings)) <= 2
+    assert all("Read-only file system" in line for line in warnings)
+
+
+def read_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every change of a file fails as on a read-only file system."""
+
+    def fail(*arguments: object, **_: object) -> None:
+        raise OSError(30, "Read-only file system", arguments[0] if isinstance(arguments[0], str) else None)
+
+    real = files.posix_open
+
+    def opened(path: str, flags: int, mode: int = 0o777) -> int:
+        if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            fail(path)
+        return real(path, flags, mode)
+
+    monkeypatch.setattr(files, "posix_open", opened)
+    for name in ("rename", "unlink", "mkdir"):
+        monkeypatch.setattr(files, name, fail)
+
+
+@pytest.mark.parametrize("code", [28, 30, 5])
+def test_a_full_read_only_or_broken_disk_does_not_stop_routing_and_is_said_once(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    two_lines(machine)
+
+    def fail(path: str, content: bytes, mode: int = 0o644, durable: bool = False) -> None:
+        raise OSError(code, os.strerror(code), path)
+
+    real = files.replace
+    for name, module in list(sys.modules.items()):
+        if name.startswith("multihook") and getattr(module, "replace", None) is real:
+            monkeypatch.setattr(module, "replace", fail)
+    machine.drain(bound("eth1", "198.51.100.7", "198.51.100.1"), ip_up("ppp0", "203.0.113.45"))
+    assert machine.ours()[0] == sorted(PPP0 + ETH1)
+    warnings = [line for line in machine.log if line.startswith("4 ")]
+    assert warnings and all(os.strerror(code) in line for line in warnings)
+    assert len(warnings) <= 8
+
+
+def test_a_damaged_event_has_everything_looked_at(machine: Machine) -> None:
+    both_up(machine)
+    machine.kernel.rules.clear()
+    spool.prepare()
+    (machine.root / "run/multihook/private/spool/00000000000000000001-1").write_bytes(b"multihook event 1\0ppp")
+    machine.drain()
+    assert len(machine.kernel.rules) == 6
+    assert spool.waiting() == []
+
+
+def test_hostile_input_is_said_in_one_line_and_changes_nothing(machine: Machine) -> None:
+    both_up(machine)
+    attacks = [
+        ip_up("a;id", "203.0.113.45"), ip_up("ppp0", "$(reboot)"), ip_up("ppp0", "127.0.0.1"),
+        ip_up("ppp0", "x" * 131071),
+        ip_down("ppp0", "`id`"), ip_down("ppp0", "0.0.0.0"), Told("pppd", ["ip-up"], {}), Told("pppd", [], {}),
+        Told("x\n", [], {}),
+        Told("dhclient", [], {"reason": "EXPIRE", "interface": "eth1", "old_ip_address": "\n;id"}),
+        bound("eth1", "224.0.0.5", "198.51.100.1"),
+        bound("c*", "198.51.100.7", "198.51.100.1"), Told("dhclient", [], {"reason": "$(reboot)", "interface": "eth1"}),
+    ]  # fmt: skip
+    for told in attacks:
+        said = len(machine.log)
+        machine.drain(told)
+        assert machine.kernel.changes == [], (told.arguments, told.variables)
+        assert len(machine.log) - said <= 1
+        for line in machine.log[said:]:
+            assert line.startswith("4 ") and line.isprintable() and len(line) < 500
+    assert len(machine.log) >= len(attacks) - 1  # an unknown reason is no offence
+    assert machine.ours()[0] == sorted(PPP0 + ETH1)
+
+
+def test_a_bad_gateway_is_refused_and_the_link_keeps_the_rest(machine: Machine) -> None:
+    two_lines(machine)
+    for router in ("0.0.0.0", "198.51.100.7", "127.0.0.1", "224.0.0.5", "255.255.255.255", "x"):
+        machine.drain(bound("eth1", "198.51.100.7", router))
+        assert [line for line in machine.kernel.shown(201) if "default" in line] == [ETH1[-1]]
+        assert ETH1[3] in machine.ours()[0]
+    assert len([line for line in machine.log if line.startswith("4 ")]) == 6
+
+
+def test_without_rights_nothing_is_changed_and_the_event_is_not_lost(machine: Machine) -> None:
+    two_lines(machine)
+    machine.kernel.before = not_permitted
+    before = machine.kernel.picture()
+    machine.drain(ip_up("ppp0", "203.0.113.45"))
+    assert machine.kernel.picture() == before
+    assert len([line for line in machine.log if line.startswith("3 ")]) == 1 and "CAP_NET_ADMIN" in machine.log[-1]
+    result = record.last_result()
+    assert result and result.failed
+    machine.kernel.before = lambda kind, body: None
+    machine.sync()
+    assert set(PPP0) <= set(machine.ours()[0])
+    result = record.last_result()
+    assert result and not result.failed
+
+
+def test_an_address_that_goes_while_a_run_is_at_work_is_seen_by_its_next_look(machine: Machine) -> None:
+    both_up(machine)
+    machine.kernel.no_link("ppp0")
+    machine.kernel.link("ppp0", "203.0.113.50 peer 192.0.2.1", ppp=True)
+    made = 0
+
+    def pull(kind: int, body: bytes) -> None:
+        nonlocal made
+        made += 1
+        if made == 2:
+            machine.kernel.no_address("ppp0", "203.0.113.50")
+            machine.kernel.address("ppp0", "203.0.113.51 peer 192.0.2.1")
+
+    machine.kernel.before = pull
+    machine.drain(ip_up("ppp0", "203.0.113.50"))
+    machine.kernel.before = lambda kind, body: None
+    machine.sync()
+    assert {line.replace("203.0.113.45", "203.0.113.51") for line in PPP0} <= set(machine.ours()[0])
+    assert not any("203.0.113.50" in line or "203.0.113.45" in line for line in machine.ours()[0])
+
+
+def test_who_undoes_everything_at_once_is_given_up_after_a_few_rounds(machine: Machine) -> None:
+    two_lines(machine)
+    real = machine.kernel._change
+
+    def undone(kind: int, flags: int, body: bytes) -> None:
+        real(kind, flags, body)
+        if kind == NEWRULE:
+            machine.kernel.rules.remove(body)
+
+    machine.kernel._change = undone  # type: ignore[method-assign]
+    machine.drain(ip_up("ppp0", "203.0.113.45"))
+    assert len(machine.kernel.changes) < 60
+    errors = [line for line in machine.log if line.startswith("3 ")]
+    assert len(errors) == 1 and "undoes" in errors[0]
+
+
+# --- kill -9 ---
+
+
+class Bomb:
+    """Counts every change of the kernel and every call that changes a file, and kills at one of them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.left = -1
+        self.count = 0
+        for name in ("posix_open", "posix_write", "fchmod", "rename", "unlink", "mkdir"):
+            real = getattr(files, name)
+            monkeypatch.setattr(files, name, self._wrapped(real))
+
+    def _wrapped(self, real: Callable[..., object]) -> Callable[..., object]:
+        def call(*arguments: object, **options: object) -> object:
+            self.tick()
+            return real(*arguments, **options)
+
+        return call
+
+    def tick(self, *_: object) -> None:
+        self.count += 1
+        if self.left == 0:
+            raise Killed
+        self.left -= 1
+
+
+def is_safe(machine: Machine) -> None:
+    """What must hold at each instant: whatever leads to a table finds its guard there, and its exception before it."""
+    lines = machine.kernel.shown()
+    for line in lines:
+        words = line.split()
+        if words[0] in ("7000:", "7400:"):
+            table = words[words.index("lookup") + 1]
+            assert f"unreachable default table {table} proto 109 metric 4294967295" in lines, line
+        if words[0] == "7400:":
+            assert any(other.startswith(f"7200: from {words[2]} ") for other in lines), line
+
+
+SCENES: dict[str, tuple[Callable[[Machine], None], Callable[[], Told]]] = {
+    "a link comes up": (lambda machine: None, lambda: ip_up("ppp0", "203.0.113.45")),
+    "a link gets a new address": (
+        lambda machine: (machine.drain(ip_up("ppp0", "203.0.113.45")), renumber(machine))[0],
+        lambda: ip_up("ppp0", "203.0.113.77"),
+    ),
+    "a link goes": (
+        lambda machine: (machine.drain(ip_up("ppp0", "203.0.113.45")), machine.kernel.no_link("ppp0"))[0],
+        lambda: ip_down("ppp0", "203.0.113.45"),
+    ),
+}
+
+
+def renumber(machine: Machine) -> None:
+    machine.kernel.no_link("ppp0")
+    machine.kernel.link("ppp0", "203.0.113.77 peer 192.0.2.1", ppp=True)
+
+
+@pytest.mark.parametrize("scene", SCENES)
+@pytest.mark.parametrize("after", ["the next event of another link", "a whole run"])
+def test_killed_at_any_step_the_next_run_ends_where_an_undisturbed_one_would(
+    machines: Callable[[], Machine], scene: str, after: str
+) -> None:
+    prepare, told = SCENES[scene]
+    other = bound("eth1", "198.51.100.7", "198.51.100.1", reason="RENEW")
+
+    def begin() -> tuple[Machine, pytest.MonkeyPatch, Bomb]:
+        machine = machines()
+        two_lines(machine)
+        machine.drain(bound("eth1", "198.51.100.7", "198.51.100.1"))
+        prepare(machine)
+        patches = pytest.MonkeyPatch()
+        return machine, patches, Bomb(patches)
+
+    machine, patches, bomb = begin()
+    untouched = machine.ours()
+    machine.kernel.before = bomb.tick
+    machine.drain(told())
+    patches.undo()
+    complete = machine.ours()
+    assert complete != untouched
+    total = bomb.count
+    assert total > 15
+    lost = 0
+    for step in range(total):
+        machine, patches, bomb = begin()
+        bomb.left = step
+        machine.kernel.before = bomb.tick
+        with pytest.raises(Killed):
+            machine.drain(told())
+        patches.undo()
+        machine.kernel.before = lambda kind, body: None
+        is_safe(machine)
+        was_spooled = bool(spool.waiting())
+        was_changed = machine.ours() != untouched
+        machine.sync() if after == "a whole run" else machine.drain(other)
+        if not was_spooled and not was_changed and machine.ours() != complete:
+            lost += 1  # as if the hook had never been started
+        else:
+            assert machine.ours() == complete, step
+        assert spool.waiting() == []
+        machine.sync()
+        machine.kernel.changes.clear()
+        machine.sync()
+        assert machine.kernel.changes == []
+    # Not one event is lost from the first change on; before it nobody can tell that there was one.
+    assert lost < total / 2
+
+
+def test_at_each_instant_of_an_undisturbed_run_a_packet_finds_its_right_way_or_none(machine: Machine) -> None:
+    two_lines(machine)
+    machine.kernel.before = lambda kind, body: is_safe(machine)
+    machine.drain(bound("eth1", "198.51.100.7", "198.51.100.1"), ip_up("ppp0", "203.0.113.45"))
+    renumber(machine)
+    machine.drain(ip_up("ppp0", "203.0.113.77"))
+    machine.kernel.no_link("ppp0")
+    machine.drain(ip_down("ppp0", "203.0.113.77"))
+    machine.configure("[multihook]\nadopt = false\n")
+    machine.sync()
+    assert machine.kernel.shown() == []
+
+
+# --- storms ---
+
+
+class Line:
+    """One line of a storm: what the kernel has, and what was last told rightly of it."""
+
+    def __init__(self, interface: str, kind: str, number: int) -> None:
+        self.interface, self.kind, self.number = interface, kind, number
+        self.address = ""
+
+    def events(self) -> tuple[Told, Told]:
+        """(up, down) of its present address."""
+        if self.kind == "ppp":
+            return ip_up(self.interface, self.address), ip_down(self.interface, self.address)
+        router = f"198.51.{self.number}.1"
+        return bound(self.interface, self.address, router), expire(self.interface, self.address)
+
+    def change(self, machine: Machine, chance: random.Random) -> list[Told]:
+        """Something happens in the kernel; returns the events that tell of it, in their right order."""
+        told = []
+        if self.address:
+            told.append(self.events()[1])
+            if self.kind == "ppp":
+                machine.kernel.no_link(self.interface)
+            else:
+                machine.kernel.no_address(self.interface, self.address)
+        elif self.kind != "ppp" and self.interface not in machine.kernel._links:
+            machine.kernel.link(self.interface)
+        self.address = chance.choice(
+            ("", f"198.51.{self.number}.{chance.randrange(2, 250)}", f"198.51.{self.number}.7")
+        )
+        if self.address:
+            if self.kind == "ppp":
+                machine.kernel.link(self.interface, f"{self.address} peer 192.0.2.1", ppp=True)
+            else:
+                machine.kernel.address(self.interface, f"{self.address}/24")
+            told.append(self.events()[0])
+        return told
+
+
+STORM = TWO + 'sources = ["192.0.2.32/28"]\n'
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_after_any_storm_of_events_one_run_gives_what_a_fresh_boot_would_give(
+    machines: Callable[[], Machine], seed: int
+) -> None:
+    chance = random.Random(seed)
+    machine = machines()
+    machine.configure(STORM)
+    lines = [Line("ppp0", "ppp", 10), Line("eth1", "dhcp", 20), Line("eth2", "dhcp", 30)]
+    for line in lines[1:]:
+        machine.kernel.link(line.interface)
+    late: list[Told] = []
+    for _ in range(25):
+        told = chance.choice(lines).change(machine, chance)
+        chance.shuffle(told)
+        for one in told:
+            fate = chance.random()
+            if fate < 0.15:
+                continue  # lost
+            if fate < 0.3:
+                late.append(one)  # overtaken
+                continue
+            machine.drain(*([one, one] if fate < 0.4 else [one]))
+        if late and chance.random() < 0.3:
+            machine.drain(late.pop(chance.randrange(len(late))))
+        if chance.random() < 0.05:
+            machine.reboot()
+        if chance.random() < 0.1 and machine.kernel.rules:
+            machine.kernel.rules.pop(chance.randrange(len(machine.kernel.rules)))  # somebody else's hands
+    for one in late:
+        machine.drain(one)
+    truth = [
+        line.events()[0] if line.address else expire(line.interface, "")
+        for line in lines
+        if line.address or line.kind != "ppp"
+    ]
+    machine.drain(*truth)
+    machine.sync()
+    stormy, facts = machine.ours(), without_ours(machine.kernel)
+
+    fresh = machines()
+    fresh.configure(STORM)
+    fresh.kernel = copy.deepcopy(facts)
+    fresh.drain(*truth)
+    fresh.sync()
+    assert stormy == fresh.ours()
+    assert any(entry[1] & IFF_UP for entry in fresh.kernel._links.values())
+
+
+# --- the hook ---
+
+
+@pytest.fixture
+def hooked(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """The machine with its hook: no signal of the test's own process is touched."""
+    two_lines(machine)
+    monkeypatch.setattr(hook, "signal", lambda *_: None)
+    monkeypatch.setattr(hook, "umask", lambda _: 0)
+    monkeypatch.setattr(hook, "environ", {})
+    monkeypatch.setattr(hook, "Door", lambda: machine.kernel.door())
+    return machine
+
+
+def test_a_hook_applies_its_event_and_gives_the_lock_back(hooked: Machine) -> None:
+    hook.main(["pppd", "ip-up", "ppp0", "", "0", "203.0.113.45", "192.0.2.1", "dsl"])
+    assert set(PPP0) <= set(hooked.ours()[0])
+    assert spool.waiting() == []
+    lock.give(lock.take(0))
+
+
+def test_while_dpkg_is_at_work_a_hook_only_spools(hooked: Machine) -> None:
+    spool.prepare()
+    Path(spool.UPGRADING).write_bytes(spool.boot_id() + b"\n%d\n" % record.now())
+    hook.main(["pppd", "ip-up", "ppp0", "", "0", "203.0.113.45", "192.0.2.1", "dsl"])
+    assert len(spool.waiting()) == 1
+    assert hooked.kernel.dumps == 0
+    Path(spool.UPGRADING).unlink()
+    hooked.sync()
+    assert set(PPP0) <= set(hooked.ours()[0])
+    assert spool.waiting() == []
+
+
+def test_a_hook_that_waits_too_long_leaves_its_event_to_the_holder(
+    hooked: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool.prepare()
+    asked = []
+
+    def busy(patience: float) -> int:
+        asked.append(patience)
+        raise lock.Busy
+
+    monkeypatch.setattr(lock, "take", busy)
+    hook.main(["pppd", "ip-up", "ppp0", "", "0", "203.0.113.45", "192.0.2.1", "dsl"])
+    assert asked == [0, lock.PATIENCE_SECONDS]
+    assert len(spool.waiting()) == 1
+    assert len(hooked.log) == 1 and "holder applies" in hooked.log[0]
+    monkeypatch.undo()
+
+
+def test_a_hook_whose_state_cannot_be_kept_does_the_kernels_part(hooked: Machine) -> None:
+    private = hooked.root / "run/multihook/private"
+    private.symlink_to("/nonexistent")
+    hook.main(["pppd", "ip-up", "ppp0", "", "0", "203.0.113.45", "192.0.2.1", "dsl"])
+    assert set(PPP0) <= set(hooked.ours()[0])
+    assert any("state is not saved" in line and "private" in line for line in hooked.log)
+
+
+@pytest.mark.parametrize("arguments", [
+    [], [""], ["x"], ["pppd"], ["dhclient"], ["pppd", "ip-up"], ["pppd", *["x" * 131071] * 9], ["\udcff\n"],
+    ["--help"], ["pppd", "--help"],
+])  # fmt: skip
+def test_a_hook_called_by_hand_without_sense_says_one_line_and_changes_nothing(
+    hooked: Machine, arguments: list[str]
+) -> None:
+    hook.main(arguments)
+    assert hooked.kernel.changes == []
+    assert len(hooked.log) == 1
+    assert hooked.log[0].isprintable() and len(hooked.log[0]) < 500
+
+
+def test_a_kernel_without_netlink_is_one_line(hooked: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_door() -> None:
+        raise OSError(97, "Address family not supported by protocol")
+
+    monkeypatch.setattr(hook, "Door", no_door)
+    hook.main(["pppd", "ip-up", "ppp0", "", "0", "203.0.113.45", "192.0.2.1", "dsl"])
+    assert len(hooked.log) == 1 and "Address family not supported" in hooked.log[0]
+
+    def deaf() -> None:
+        raise Refused(95, "Operation not supported")
+
+    monkeypatch.setattr(hook, "Door", deaf)
+    hook.main(["pppd", "ip-up", "ppp0", "", "0", "203.0.113.45", "192.0.2.1", "dsl"])
+    assert len(hooked.log) == 2 and "Operation not supported" in hooked.log[1]
+
+
+def test_the_painted_kernel_can_be_unsafe_and_is_caught(machine: Machine) -> None:
+    """The check of this file is no rubber stamp."""
+    both_up(machine)
+    is_safe(machine)
+    machine.kernel.routes = [one for one in machine.kernel.routes if one[7] != 7]
+    with pytest.raises(AssertionError):
+        is_safe(machine)
+    assert pack("203.0.113.45") and INET == 2
