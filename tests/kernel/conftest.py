@@ -1,0 +1,27 @@
+"""The `world` fixture: a fresh small internet for each kernel test, everything put back as it was."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from world.world import JAIL, KEPT, Pristine, World
+
+
+@pytest.fixture(scope="session")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Pristine:
+    """The files that tests change, as the package brought them."""
+    assert JAIL.exists(), "kernel tests change the system they run on: start them by tests/run"
+    return Pristine(KEPT, Path(tmp_path_factory.mktemp("pristine")))
+
+
+@pytest.fixture
+def world(pristine: Pristine) -> Iterator[World]:
+    """See world/world.py."""
+    pristine.restore()
+    made = World()
+    try:
+        yield made
+    finally:
+        made.close()
+        pristine.restore()

@@ -1,0 +1,673 @@
+"""G7: hostile input from a network, a caller or a file changes nothing, runs nothing, and is one line in the log."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from world import World
+
+CABLE, ROUTER, DSL, PEER = "198.51.100.7", "198.51.100.1", "203.0.113.45", "203.0.113.1"
+CONFIG = """
+[link.dsl]
+interface = "ppp0"
+table = 200
+
+[link.cable]
+interface = "wan1"
+table = 201
+"""
+DHCLIENT_HOOK = "/etc/dhcp/dhclient-exit-hooks.d/multihook"
+CANARY = "/tmp/rig/canary"
+LONGEST = 131071 - 64  # execve(2): MAX_ARG_STRLEN, the variable's name and "=" included
+
+# What a shell, a path, a format, a terminal or nft would take for something else.
+POISON = [
+    f"$(touch {CANARY})",
+    f"`touch {CANARY}`",
+    f"; touch {CANARY};",
+    f"x\ntouch {CANARY}\n",
+    f"'; touch {CANARY}; '",
+    f'"; touch {CANARY}; "',
+    f"| touch {CANARY}",
+    f"&& touch {CANARY}",
+    f"> {CANARY}",
+    f"${{IFS}}touch${{IFS}}{CANARY}",
+    "__import__('os').system('id')",
+    "{0.__class__} {event} %s %n %d",
+    "../../../../etc/passwd",
+    "-h --help -x",
+    "--attempt=3",
+    "c*",
+    "\\x00\\n\\\\",
+    "\x1b]0;title\x07\x1b[2J\x1b[31m",
+    "\x01\x7f\r\t\x0b",
+    "\xff\xfe\x80",
+    "é\u202e\u2028\U0001f600",
+    "A" * 300,
+    "B" * LONGEST,
+    "1" * 5000,
+    "\n" * 1000,
+]
+# No address that a link or a router can have; what else looks like one.
+NO_ADDRESS = [
+    "0.0.0.0",
+    "0.1.2.3",
+    "127.0.0.9",
+    "224.0.0.5",
+    "239.255.255.255",
+    "240.0.0.1",
+    "255.255.255.255",
+    "198.51.100",
+    "198.51.100.7.9",
+    "198.51.100.256",
+    "0198.51.100.7",
+    "0x7f000001",
+    "3325256711",
+    "198.51.100.7/24",
+    "198.51.100.7,198.51.100.8",
+    "198.51.100.7;id",
+    "198.51.100.7%wan1",
+    "::ffff:198.51.100.7",
+    "2001:db8::1",
+    "fe80::1",
+    "fe80::1%wan1",
+    "localhost",
+    "١٩٨.٥١.١٠٠.٧",
+]
+NAMES = ["", ".", "..", "-", "--", "wan1 ", " wan1", "wan1:1", "wan1/x", "a" * 16, "wan1\n", "eth0 dev lo", "é", "%d", "0;1", "_x"]
+
+GOOD = {
+    "reason": "RENEW",
+    "interface": "wan1",
+    "new_ip_address": CABLE,
+    "new_subnet_mask": "255.255.255.0",
+    "new_routers": ROUTER,
+    "new_domain_name_servers": "198.18.0.53 198.18.0.54",
+    "new_dhcp_server_identifier": ROUTER,
+    "old_ip_address": CABLE,
+}
+
+
+def hook(world: World, variables: dict[str, str], check: bool = True) -> None:
+    """dhclient-script sources our hook with these variables and nothing else; bytes go as they are."""
+    env = {b"PATH": b"/usr/bin:/bin", **{k.encode(): v.encode("utf-8", "surrogateescape") for k, v in variables.items()}}
+    start = time.monotonic()
+    done = subprocess.run(
+        world.box.argv("dash", "-eu", "-c", f". {DHCLIENT_HOOK}; echo end"), env=env, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"end\n", b""), variables
+    assert time.monotonic() - start < 6
+    assert world.strays() == {}
+
+
+def ip_up(world: World, *arguments: str, script: str = "ip-up", **variables: str) -> None:
+    """The entry point in ip-up.d with these arguments, as run-parts calls it."""
+    env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **variables}
+    argv = [os.fsencode(word) for word in world.box.argv(f"/etc/ppp/{script}.d/multihook", *arguments)]
+    done = subprocess.run(argv, env=env, capture_output=True, check=False, stdin=subprocess.DEVNULL)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b""), arguments
+    assert world.strays() == {}
+
+
+def files() -> dict[str, str]:
+    """What is kept of links; not how often a warning came, and not what the configuration was made of."""
+    tops = ("/run/multihook/leases", "/run/multihook/private/spool", "/var/lib/multihook", "/etc/iproute2/rt_tables.d")
+    paths = [path for top in tops for path in Path(top).rglob("*") if path.is_file()]
+    return {str(path): path.read_bytes().decode(errors="backslashreplace") for path in paths}
+
+
+def state(world: World) -> dict[str, Any]:
+    """All that hostile input must not change: the kernel, the records, and the file that nobody may make."""
+    return {**world.snapshot(), **files(), "canary": Path(CANARY).exists()}
+
+
+def kernel(found: dict[str, Any]) -> dict[str, Any]:
+    """The part of a state that is not our own files."""
+    return {name: value for name, value in found.items() if not name.startswith("/")}
+
+
+def same(world: World, before: dict[str, Any], what: object) -> None:
+    """The state is as before; a difference is shown with its name alone."""
+    after = state(world)
+    for name in before.keys() | after.keys():
+        assert after.get(name) == before.get(name), (what, name)
+
+
+def one_line(world: World, what: object) -> str:
+    """Exactly one line was logged; it is printable and bounded. Forgets it."""
+    world.log._flush()  # datagrams as they came
+    datagrams = list(world.log.datagrams)
+    lines = world.log.lines()
+    world.log.clear()
+    assert len(datagrams) == len(lines) == 1, (what, lines)
+    assert len(datagrams[0]) <= 1024 and lines[0].isascii() and lines[0].isprintable(), lines
+    assert "internal error" not in lines[0] and "Traceback" not in lines[0], lines
+    return str(lines[0])
+
+
+@pytest.fixture
+def lines(world: World) -> World:
+    """Two links in line: ppp0 by pppd, wan1 by a lease whose default route is in our table only."""
+    world.configure(CONFIG)
+    world.box.ip("link add wan1 type veth peer name far1", "link set wan1 up", "link set far1 up")
+    world.box.ip(f"addr add {CABLE}/24 dev wan1")
+    world.ppp_up("ppp0", DSL, PEER)
+    hook(world, {**GOOD, "reason": "BOUND"})
+    assert f"default via {ROUTER} dev wan1 proto 109 src {CABLE}" in world.routes(201)
+    assert world.multihook("status").returncode == 0
+    world.log.clear()
+    return world
+
+
+def unforgettable(world: World) -> None:
+    """Warnings start to count anew."""
+    Path("/run/multihook/private/repeats").unlink(missing_ok=True)
+
+
+ADDRESSES = ("new_ip_address", "new_routers", "new_domain_name_servers", "new_dhcp_server_identifier")
+
+
+@pytest.mark.parametrize("variable", ADDRESSES)
+def test_a_hostile_value_where_an_address_belongs(lines: World, variable: str) -> None:
+    """Each of them alone in a renewal that is right otherwise: nothing changes, and one line names the variable."""
+    before = state(lines)
+    for value in POISON + NO_ADDRESS:
+        unforgettable(lines)
+        hook(lines, {**GOOD, variable: value})
+        line = one_line(lines, (variable, value[:60]))
+        assert line.startswith("cable: ") and variable in line, line
+        same(lines, before, (variable, value[:60]))
+
+
+@pytest.mark.fast
+def test_a_hostile_router_of_a_new_lease(lines: World) -> None:
+    """Gateways that the kernel would take, or refuse in the middle of the work: 0.0.0.0, our own, another card's."""
+    before = state(lines)
+    for value in (CABLE, DSL, "0.0.0.0", "169.254.1.1", "198.51.100.255", "198.51.100.0", "2001:db8::1"):
+        unforgettable(lines)
+        hook(lines, {**GOOD, "new_routers": value})
+        one_line(lines, value)
+        same(lines, before, value)
+    assert lines.multihook("status").returncode == 0
+
+
+def test_hostile_classless_routes(lines: World) -> None:
+    """Option 121 as octets: what cannot be read, ends in the middle, or is no octet at all is not used."""
+    before = state(lines)
+    broken = ["0 198 51 100", "33 1 2 3 4 5 198 51 100 1", "0 198 51 100 256", "0 -1 2 3 4", "0 0x0 1 2 3", "0 1e3 1 1 1", "²²"]
+    for value in POISON + broken:
+        unforgettable(lines)
+        hook(lines, {**GOOD, "new_rfc3442_classless_static_routes": value})
+        line = one_line(lines, value[:60])
+        assert "new_rfc3442_classless_static_routes" in line
+        same(lines, before, value[:60])
+    for value in ("0 0 0 0 0", "0 127 0 0 1", "0 224 0 0 1", f"0 {CABLE.replace('.', ' ')}", "0 255 255 255 255"):
+        unforgettable(lines)
+        hook(lines, {**GOOD, "new_rfc3442_classless_static_routes": value})
+        lines.log.clear()
+        after = state(lines)
+        assert not [r for r in after["routes4"] if r.get("gateway") not in (None, ROUTER)], value
+        assert "default dev ppp0 proto 109 scope link src 203.0.113.45" in lines.routes(200)
+
+
+def test_a_hostile_name_of_an_interface(lines: World) -> None:
+    """Refused by name, whether the kernel has such an interface or not."""
+    before = state(lines)
+    for value in POISON + NAMES:
+        for reason in ("RENEW", "EXPIRE"):
+            unforgettable(lines)
+            hook(lines, {**GOOD, "reason": reason, "interface": value})
+            line = one_line(lines, value[:60])
+            assert "is no interface name" in line
+    same(lines, before, "in the end")
+
+
+def test_hostile_reasons_and_variables_that_nobody_reads(lines: World) -> None:
+    """An unknown reason is a look at the link and nothing more; other variables are never looked at."""
+    before = state(lines)
+    for value in POISON:
+        hook(lines, {**GOOD, "reason": value})
+        others = ("new_domain_name", "new_host_name", "new_subnet_mask", "new_bootp", "new_wpad_url", "pid", "medium", "IFS_")
+        hook(lines, {**GOOD, **{name: value for name in (others if len(value) < LONGEST else others[:2])}})
+    same(lines, before, "in the end")
+    assert lines.log.lines() == []
+
+
+def test_a_hostile_old_address_takes_no_link_down(lines: World) -> None:
+    """EXPIRE, RELEASE, STOP, FAIL with rubbish where the old address belongs."""
+    before = state(lines)
+    for value in POISON + NO_ADDRESS:
+        for reason in ("EXPIRE", "STOP"):
+            unforgettable(lines)
+            hook(lines, {"reason": reason, "interface": "wan1", "old_ip_address": value})
+            line = one_line(lines, value[:60])
+            assert "old_ip_address" in line
+            same(lines, before, (reason, value[:60]))
+
+
+@pytest.mark.fast
+def test_a_hundred_routers_and_five_hundred_servers_are_one_line(lines: World) -> None:
+    """Counts are bounded: the first few are used, the rest is said once, and it takes no time."""
+    before = state(lines)
+    for name, good in (("new_routers", ROUTER), ("new_domain_name_servers", GOOD["new_domain_name_servers"])):
+        for count in (100, 5000):
+            unforgettable(lines)
+            words = good + " " + " ".join(f"192.0.2.{n % 250}" for n in range(count))
+            start = time.monotonic()
+            hook(lines, {**GOOD, name: words})
+            assert time.monotonic() - start < 1
+            assert name in one_line(lines, (name, count))
+            assert kernel(state(lines)) == kernel(before)
+
+
+def test_the_same_rubbish_at_each_renewal_is_counted(lines: World) -> None:
+    """A server that says it for months: the 1st, 2nd, 4th, 8th ... time, with the count; other rubbish is said at once."""
+    for _ in range(20):
+        hook(lines, {**GOOD, "new_routers": "0.0.0.0"})
+    said = lines.log.lines()
+    assert [line.rpartition(" (")[2] for line in said[1:]] == ["2 times)", "4 times)", "8 times)", "16 times)"], said
+    assert len({line.partition(" (2 times)")[0].split(" (")[0] for line in said}) == 1
+    lines.log.clear()
+    hook(lines, {**GOOD, "new_routers": "0.0.0.1"})
+    assert "times" not in one_line(lines, "other rubbish")
+
+
+# --- pppd ---
+
+ARGUMENTS = ("ppp0", "/dev/pts/0", "38400", DSL, PEER, "param")
+
+
+@pytest.mark.parametrize("position", range(6), ids=["interface", "tty", "speed", "local", "remote", "ipparam"])
+def test_a_hostile_argument_of_pppd(lines: World, position: int) -> None:
+    """ip-up and ip-down with rubbish in one place: of tty, speed and remote nothing is read at all."""
+    ip_up(lines, *ARGUMENTS)
+    before = state(lines)
+    lines.log.clear()
+    for value in POISON + (NO_ADDRESS if position in (3, 4) else NAMES if position == 0 else []):
+        arguments = list(ARGUMENTS)
+        arguments[position] = value
+        # With a right address ip-down means what it says.
+        for script in ("ip-up", "ip-down") if position in (0, 3) else ("ip-up",):
+            unforgettable(lines)
+            ip_up(lines, *arguments, script=script)
+            if position in (1, 2, 4):
+                assert lines.log.lines() == [], value[:60]
+            elif position == 5 and value.isprintable() and len(value) <= 256:
+                # It is a name like any other, shown and compared and nothing else.
+                assert lines.log.lines() == [] and kernel(state(lines)) == kernel(before), value[:60]
+                ip_up(lines, *ARGUMENTS)
+            else:
+                one_line(lines, (script, value[:60]))
+            same(lines, before, (script, value[:60]))
+
+
+def test_hostile_variables_of_pppd(lines: World) -> None:
+    """Its environment: what we read of it is one line, what we do not read is nothing."""
+    before = state(lines)
+    for value in POISON:
+        short = value[:4000]
+        for name in ("DNS1", "LINKNAME"):
+            unforgettable(lines)
+            ip_up(lines, *ARGUMENTS[:5], "", **{name: short})
+            if name == "LINKNAME" and short.isprintable() and len(short) <= 256:
+                assert lines.log.lines() == [] and kernel(state(lines)) == kernel(before), value[:60]
+                ip_up(lines, *ARGUMENTS[:5], "")
+            else:
+                assert name in one_line(lines, (name, value[:60]))
+            same(lines, before, (name, value[:60]))
+        others = ("IPLOCAL", "IPREMOTE", "PPP_LOCAL", "PPP_IPPARAM", "IFNAME", "DEVICE", "PPPD_PID", "PEERNAME", "CALL_FILE")
+        ip_up(lines, *ARGUMENTS[:5], "", **dict.fromkeys(others, short))
+        assert lines.log.lines() == []
+        same(lines, before, value[:60])
+
+
+@pytest.mark.fast
+def test_missing_and_surplus_arguments(lines: World) -> None:
+    """ip-up by hand: one line with the usage, nothing changed; also the event program itself, called in any way."""
+    before = state(lines)
+    for count in range(5):
+        unforgettable(lines)
+        for script in ("ip-up", "ip-down"):
+            ip_up(lines, *ARGUMENTS[:count], script=script)
+            assert "arguments" in one_line(lines, count)
+    unforgettable(lines)
+    ip_up(lines, *ARGUMENTS, *["more"] * 5000)
+    for words in ([], [""], ["--help"], ["pppd"], ["pppd", "ip-sideways"], ["dhclient"], ["$(id)"], ["--attempt=x"], ["--attempt="],
+                  ["--attempt=99999999999999999999", "pppd"], ["pppd\nip-up"], ["../../bin/sh"], ["__import__"], ["ifupdown", "up"]):  # fmt: skip
+        unforgettable(lines)
+        lines.log.clear()
+        done = lines.box.run("/usr/lib/multihook/event", *words, check=False, env={"PATH": "/usr/bin:/bin"})
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), words
+        one_line(lines, words)
+    assert kernel(state(lines)) == kernel(before)
+
+
+# --- a real server ---
+
+
+def test_a_real_server_that_sends_commands(world: World) -> None:
+    """Host name, domain, boot file, WPAD, option 121 by a real DHCP server through real dhclient and all of Debian's hooks."""
+    poison = f"$(touch {CANARY})"
+    tick = f"`touch {CANARY}`;touch {CANARY}"
+    cable = world.provider("cable", "198.51.100.0/24", wire="wan1")
+    cable.serve_dhcp(
+        options=(
+            f"option:domain-name,{poison}", f"option:domain-search,x", f"option:tftp-server,{tick}", f"option:bootfile-name,{poison}",
+            f"252,http://x/{tick}", f"option:nis-domain,{poison}", f"option:root-path,{tick}", f"249,{poison}",
+        )
+    )  # fmt: skip
+    fibre = world.provider("fibre", "203.0.113.0/24", wire="wan2")
+    fibre.serve_dhcp(router="0.0.0.0")
+    first = world.dhcp_up("wan1")
+    world.dhcp_up("wan2", metric=10)
+    assert not Path(CANARY).exists()
+    assert first.address and world.connect(source=first.address).by == {"wan1"}
+    for line in world.log.lines():
+        assert line.isascii() and line.isprintable() and len(line) < 1000
+
+
+# --- names that the kernel accepts ---
+
+KERNEL_NAMES = ["a;id", "b$(id)", "c*", 'd"q', "e'q", "é", "-x", "#c", "a|b", "a\\b", "~", "a@b", "\x7f", "drop", "0", "`id`", "_", "all ", "a=b"]
+
+
+def test_interfaces_with_names_that_a_shell_or_nft_would_misread(world: World) -> None:
+    """Each has an address and a default route, as a link to adopt would; only names on the allow-list are."""
+    world.box.ip("link add wan1 type veth peer name far1", "link set wan1 up", "link set far1 up")
+    world.box.ip(f"addr add {CABLE}/24 dev wan1", f"route add default via {ROUTER} dev wan1")
+    made = []
+    for number, name in enumerate(KERNEL_NAMES):
+        peer = f"peer{number}"
+        done = world.box.run("ip", "link", "add", "name", name, "type", "veth", "peer", "name", peer, check=False)
+        if done.returncode:
+            continue  # not every kernel and iproute2 takes each of them
+        made.append(name)
+        world.box.run("ip", "link", "set", "dev", name, "up")
+        world.box.run("ip", "link", "set", "dev", peer, "up")
+        world.box.run("ip", "addr", "add", f"10.{number}.0.2/24", "dev", name)
+        world.box.run("ip", "route", "add", "default", "via", f"10.{number}.0.1", "dev", name, "metric", str(100 + number))
+    assert len(made) >= 12, made
+    foreign = world.snapshot(ours=False)
+    world.box.run("touch", "/etc/multihook/conf.d/x.toml")
+    done = world.multihook("sync")
+    assert done.returncode == 0 and "Traceback" not in done.stderr
+    assert world.snapshot(ours=False) == foreign
+    good = {name for name in made if name in ("drop", "0")} | {"wan1"}
+    touched = {rule["oif"] for rule in world.snapshot(foreign=False)["rules4"] if "oif" in rule}
+    assert touched == good
+    assert set(world.snapshot(foreign=False)["group"]) == good
+    # Events for them: refused by name. For the others beside them: as ever.
+    for name in made:
+        if name not in good:
+            unforgettable(world)
+            world.log.clear()
+            hook(world, {**GOOD, "reason": "BOUND", "interface": name, "new_ip_address": "10.0.0.2", "new_routers": "10.0.0.1"})
+            assert "is no interface name" in one_line(world, name)
+    for words in (["status"], ["status", "--json"], ["sync", "--dry-run"], ["sync"]):
+        done = world.multihook(*words)
+        assert done.returncode == 0 and done.stderr == "", words
+        assert all(c.isprintable() or c == "\n" for c in done.stdout), words
+    with world.ip_monitor() as heard:
+        world.multihook("sync", check=True)
+    assert heard == []
+    for name in made:
+        done = world.multihook("up", "--", name)
+        assert (done.returncode == 2) == (name not in good), (name, done.stderr)
+        assert "Traceback" not in done.stderr
+    names = Path("/etc/iproute2/rt_tables.d/multihook.conf").read_text()
+    assert all(c.isprintable() or c in "\n\t" for c in names)
+    world.multihook("flush", check=True)
+    assert world.snapshot(ours=False) == foreign
+
+
+# --- configuration ---
+
+LINKS = CONFIG.strip()
+WRONG_FILES: dict[str, str | bytes] = {
+    "syntax": LINKS + "\n[link.x\n",
+    "no equals sign": LINKS + "\nthis is no toml\n",
+    "shell": "interface=$(touch /tmp/rig/canary)\n",
+    "unclosed text": LINKS + '\ngateway = "192.0.2.1\n',
+    "unknown table": LINKS + "\n[mulithook]\nadopt = true\n",
+    "unknown key": LINKS + "\n[multihook]\nadapt = true\n",
+    "unknown key of a link": LINKS + "\nmetric = 3\n",
+    "key at the top": "adopt = true\n" + LINKS,
+    "two links of one name": LINKS + '\n[link.dsl]\ninterface = "ppp7"\n',
+    "two links for one interface": LINKS + '\n[link.x]\ninterface = "ppp0"\n',
+    "two links with one table": LINKS + '\n[link.x]\ninterface = "ppp7"\ntable = 200\n',
+    "two selectors": LINKS + '\n[link.x]\ninterface = "ppp7"\nipparam = "x"\n',
+    "no selector": LINKS + "\n[link.x]\ntable = 300\n",
+    **{f"table {n}": LINKS + f'\n[link.x]\ninterface = "ppp7"\ntable = {n}\n' for n in (0, 220, 253, 254, 255, -1, 1 << 32, "1.5")},
+    "table as text": LINKS.replace("200", '"200"'),
+    "table as a list": LINKS.replace("200", "[200]"),
+    "table as true": LINKS.replace("200", "true"),
+    "a number of 5000 digits": LINKS.replace("200", "9" * 5000),
+    "a hexadecimal number of 9000 bits": LINKS.replace("200", "0x" + "f" * 2250),
+    "infinity": LINKS.replace("200", "inf"),
+    **{
+        f"name {name[:20]!r}": LINKS + f'\n[link."{name}"]\ninterface = "ppp7"\n'
+        for name in ("main", "default", "local", "unspec", "all", "balance", "cache", "Dsl", "1dsl", "a" * 17, "", "a b", "$(id)", "../x")
+    },
+    **{
+        f"interface {name!r}": LINKS + f'\n[link.x]\ninterface = """{name}"""\n'
+        for name in ("c*", "a;id", "-x", "", "lo", "a" * 16, "$(touch /tmp/rig/canary)", "é", "all", "../x")
+    },
+    **{
+        f"gateway {gateway!r}": LINKS + f'\n[link.x]\ninterface = "ppp7"\ngateway = "{gateway}"\n'
+        for gateway in ("0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255", "192.0.2.1/24", "router", "192.0.2", "$(id)")
+    },
+    **{
+        f"sources {prefix!r}": LINKS + f'\n[link.x]\ninterface = "ppp7"\nsources = ["{prefix}"]\n'
+        for prefix in ("192.0.2.33/28", "0.0.0.0/0", "127.0.0.0/8", "224.0.0.0/4", "192.0.2.0/33", "192.0.2.0/-1", "x", "0.0.0.0")
+    },
+    "sources of two links": LINKS.replace("table = 200", 'table = 200\nsources = ["192.0.2.0/24"]')
+    + '\nsources = ["192.0.2.32/28"]\n',
+    "snat": LINKS + '\nsnat = "yes"\n',
+    "lan": LINKS + '\nlan = "true"\n',
+    "ignore": '[multihook]\nignore = "wg*"\n' + LINKS,
+    "a link that is ignored": '[multihook]\nignore = ["ppp*"]\n' + LINKS,
+    "rule_base": "[multihook]\nrule_base = 32000\n" + LINKS,
+    "rt_proto of somebody": "[multihook]\nrt_proto = 4\n" + LINKS,
+    "rt_proto too large": "[multihook]\nrt_proto = 256\n" + LINKS,
+    "group 0": "[multihook]\ngroup = 0\n" + LINKS,
+    "mark_mask with gaps": "[multihook]\nmark_mask = 0xf0f0\n" + LINKS,
+    "not UTF-8": LINKS.encode() + b"\n# \xff\xfe\n",
+    "UTF-16": LINKS.encode("utf-16"),
+    "NUL": LINKS + "\n# \0\n",
+    "control characters": LINKS + "\n\x1b[31m\n",
+    "2 MB": LINKS + "\n#" + "x" * (2 << 20),
+    "deep lists": LINKS + "\n[multihook]\nignore = " + "[" * 5000 + "]" * 5000 + "\n",
+    "deep keys": LINKS + "\n" + "a." * 5000 + "b = 1\n",
+    "link is no table": "link = 3\n",
+    "multihook is no table": "multihook = 3\n",
+    "a thousand mistakes": "".join(f"[link.X{n}]\n" for n in range(1000)),
+    "elf": Path("/usr/bin/python3").resolve().read_bytes()[:10000] if Path("/usr/bin/python3").exists() else b"\x7fELF",
+}
+
+
+def refused(world: World, before: dict[str, Any], what: str) -> None:
+    """The files are wrong: two events and a look; the last good configuration goes on, and one line says why."""
+    world.log.clear()
+    hook(world, GOOD)
+    line = one_line(world, what)
+    assert "/etc/multihook" in line and "the last good configuration stays in force" in line, line
+    for _ in range(2):
+        hook(world, GOOD)
+    assert world.log.lines() == [], what
+    assert kernel(state(world)) == kernel(before), what
+    done = world.multihook("check-config")
+    assert done.returncode == 78 and done.stdout == "", what
+    said = done.stderr.splitlines()
+    assert 1 <= len(said) <= 21 and all(len(line) < 1000 and line.isprintable() for line in said), (what, said)
+    assert all("/etc/multihook" in line or line.startswith("and ") for line in said), (what, said)
+
+
+CHUNKS = 6
+
+
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_each_kind_of_wrong_file_leaves_the_last_good_configuration(lines: World, chunk: int) -> None:
+    """Syntax, keys, types, numbers, names, clashes, encodings, sizes: refused as a whole, in one line, and mended by a new file."""
+    before = state(lines)
+    path = Path("/etc/multihook/multihook.toml")
+    for what, content in list(WRONG_FILES.items())[chunk::CHUNKS]:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        refused(lines, before, what)
+        path.write_text(CONFIG)
+        hook(lines, GOOD)
+        assert lines.log.lines() == []
+        same(lines, before, what)
+    assert not Path(CANARY).exists()
+
+
+def test_wrong_files_still_let_a_link_change_its_address(lines: World) -> None:
+    """The last good configuration is not only kept, it works: a new address is applied, and status says 78."""
+    lines.configure("[link.dsl\n")
+    lines.box.ip("addr add 198.51.100.8/24 dev wan1", f"addr del {CABLE}/24 dev wan1", "addr replace 198.51.100.8/24 dev wan1")
+    hook(lines, {**GOOD, "reason": "BOUND", "new_ip_address": "198.51.100.8"})
+    assert f"default via {ROUTER} dev wan1 proto 109 src 198.51.100.8" in lines.routes(201)
+    done = lines.multihook("status")
+    assert done.returncode == 78 and "the last good configuration is in force" in done.stdout
+    done = lines.multihook("sync")
+    assert done.returncode == 78 and "multihook.toml:1:" in done.stderr
+
+
+def test_wrong_files_before_there_ever_was_a_good_one_change_nothing(world: World) -> None:
+    """No last good configuration: the kernel is left as it is, and that is said."""
+    world.configure("[link.dsl\n")
+    before = world.snapshot()
+    world.ppp_up("ppp0", DSL, PEER, defaultroute=True)
+    world.ppp_up("ppp1", "203.0.113.46", PEER)
+    assert world.snapshot(foreign=False) == {**world.snapshot(foreign=False), "rules4": [], "routes4": [], "group": []}
+    assert before["rules4"] == world.snapshot()["rules4"]
+    (line,) = world.log.lines()
+    assert "nothing will be changed" in line
+    assert world.multihook("sync").returncode == 78
+    world.configure(CONFIG)
+    world.sessions["ppp0"].up_event()
+    assert "default dev ppp0 proto 109 scope link src 203.0.113.45" in world.routes(200)
+
+
+def break_with(path: Path, way: str) -> None:
+    """Make something of that path that must not be believed."""
+    if way == "fifo":
+        path.unlink()
+        os.mkfifo(path)
+    elif way == "folder":
+        path.unlink()
+        path.mkdir()
+    elif way == "dangling":
+        path.unlink()
+        path.symlink_to("/nowhere")
+    elif way == "loop":
+        path.unlink()
+        path.symlink_to(path)
+    elif way == "owner":
+        os.chown(path, 65534, 65534)
+    elif way == "writable":
+        path.chmod(0o666)
+    elif way == "group":
+        path.chmod(0o664)
+    elif way == "socket":
+        path.unlink()
+        subprocess.run(["python3", "-c", f"import socket; socket.socket(socket.AF_UNIX).bind({str(path)!r})"], check=True)
+    elif way == "device":
+        path.unlink()
+        path.symlink_to("/dev/zero")
+
+
+@pytest.mark.parametrize("name", ["multihook.toml", "conf.d/50-x.toml"])
+@pytest.mark.parametrize("way", ["fifo", "folder", "dangling", "loop", "owner", "writable", "group", "socket", "device"])
+def test_a_file_that_is_not_to_be_believed_is_refused(lines: World, name: str, way: str) -> None:
+    """Not root's, writable by others, no plain file: refused by name, and no hook hangs on it."""
+    path = Path("/etc/multihook", name)
+    kept = path.read_bytes() if path.exists() else b""
+    path.write_bytes(kept)
+    hook(lines, GOOD)
+    lines.log.clear()
+    before = state(lines)
+    break_with(path, way)
+    refused(lines, before, f"{name}: {way}")
+    if path.is_dir() and not path.is_symlink():
+        path.rmdir()
+    else:
+        path.unlink()
+    path.write_bytes(kept)
+    hook(lines, GOOD)
+    assert lines.log.lines() == []
+    assert lines.multihook("check-config").returncode == 0
+
+
+@pytest.mark.parametrize("way", ["owner", "writable", "file", "fifo"])
+@pytest.mark.parametrize("folder", ["/etc/multihook", "/etc/multihook/conf.d"])
+def test_a_folder_that_is_not_to_be_believed_is_refused(lines: World, folder: str, way: str) -> None:
+    """Whoever can put a file there could write the configuration."""
+    path, aside = Path(folder), Path("/etc/aside")
+    before = state(lines)
+    if way in ("file", "fifo"):
+        path.rename(aside)
+        if way == "file":
+            path.write_text("")
+        else:
+            os.mkfifo(path)
+    else:
+        break_with(path, way)
+    try:
+        lines.log.clear()
+        hook(lines, GOOD)
+        line = one_line(lines, (folder, way))
+        assert folder in line and "the last good configuration stays in force" in line
+        hook(lines, GOOD)
+        assert lines.log.lines() == []
+        assert kernel(state(lines)) == kernel(before)
+        assert lines.multihook("check-config").returncode == 78
+    finally:
+        if aside.exists():
+            path.unlink()
+            aside.rename(path)
+
+
+def test_editors_marks_and_line_ends_are_no_mistakes(lines: World) -> None:
+    """A byte order mark, CRLF, a comment in any language, no newline at the end, a symlink of root's to a plain file."""
+    before = kernel(state(lines))
+    path = Path("/etc/multihook/multihook.toml")
+    for content in ("\ufeff" + CONFIG, CONFIG.replace("\n", "\r\n"), CONFIG + "# Привет 世界", CONFIG.rstrip()):
+        path.write_bytes(content.encode())
+        hook(lines, GOOD)
+        assert lines.log.lines() == []
+        assert kernel(state(lines)) == before
+    path.rename("/etc/multihook.real")
+    path.symlink_to("/etc/multihook.real")
+    try:
+        hook(lines, GOOD)
+        assert lines.log.lines() == [] and lines.multihook("check-config").returncode == 0
+    finally:
+        Path("/etc/multihook.real").unlink()
+
+
+def test_numbers_and_names_that_others_have_are_refused(lines: World) -> None:
+    """rt_tables.d of somebody else: his table number, his name, his protocol; found when his file appears and when it goes."""
+    before = state(lines)
+    for kind, content, words in (
+        ("rt_tables", "200 voip\n", "link.dsl.table"),
+        ("rt_tables", "300 cable\n", "link.cable"),
+        ("rt_tables", "0xc8 voip\n", "link.dsl.table"),
+        ("rt_protos", "109 else\n", "rt_proto"),
+    ):
+        path = Path(f"/etc/iproute2/{kind}.d/other.conf")
+        path.write_text(content)
+        lines.log.clear()
+        hook(lines, GOOD)
+        line = one_line(lines, content)
+        assert words in line and str(path) in line
+        assert lines.multihook("check-config").returncode == 78
+        path.unlink()
+        hook(lines, GOOD)
+        assert lines.log.lines() == []
+    assert kernel(state(lines)) == kernel(before)
