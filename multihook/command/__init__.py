@@ -1,5 +1,6 @@
 """The console command: one module for each sub-command, imported only when it is the one asked for."""
 
+import os
 import sys
 from importlib import import_module
 
@@ -47,9 +48,15 @@ def group() -> None:
 
 
 def main() -> None:
-    """Run the command; a closed pipe or Ctrl-C ends it without a word."""
+    """Run the command; a closed pipe or Ctrl-C ends it without a word, a full disk with one line."""
     try:
-        group.main(prog_name="multihook", standalone_mode=True)
-    except BrokenPipeError:
-        sys.stderr.close()
+        try:
+            group.main(prog_name="multihook", standalone_mode=True)
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        # What is still in the buffer would fail once more when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        if not isinstance(error, BrokenPipeError):
+            click.echo(f"multihook: the output cannot be written: {error.strerror}", err=True)
         sys.exit(1)

@@ -20,10 +20,10 @@ def flush(once: bool) -> None:
     """
     config = compiled.load()
     with console.working() as door:
-        if not once:
-            replace(HELD, b"by multihook flush\n")
         certificate = record.certificate()
         run.check_namespace(certificate)
+        if not once:
+            replace(HELD, b"by multihook flush\n")
         found = survey.of_everything(config, door, [])
         found.links = []
         view = found.view(door, certificate)

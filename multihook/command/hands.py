@@ -83,7 +83,7 @@ def _apply(door: Door, event: Event) -> None:
     config = compiled.load()
     known = [lease.link for lease in leases.load_all().values() if lease.interface == event.interface]
     name = known[0] if known else links.concerns(config, event)
-    if not name or (event.action != UP and not known):
+    if not name or (event.action != UP and not known) or links.is_ignored(config, event.interface):
         what = "ignored by the configuration" if links.is_ignored(config, event.interface) else "no link"
         console.fail(f"{event.interface} is {what}; `multihook status` shows what is")
     run.drain(config, door, [])

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from multihook import engine, run, survey
+from multihook import engine, record, run, survey
 from multihook.command import console
 from multihook.config import compiled, toml
 from multihook.files import remove, sweep
@@ -29,6 +29,7 @@ def sync(dry_run: bool) -> None:
         _print_difference(config)
         sys.exit(console.WRONG_CONFIGURATION if wrong else 0)
     with console.working() as door:
+        run.check_namespace(record.certificate())
         remove(HELD)
         for folder, prefix in _SWEPT:
             sweep(folder, prefix)

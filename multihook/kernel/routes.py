@@ -141,7 +141,9 @@ def _metrics_words(metrics: bytes) -> list[str]:
             shown = f"{number}ms"
         elif kind == _RTAX_FEATURES:
             shown = "ecn" if number & 1 else hex(number)
-        words += [name, "lock", shown] if locked & 1 << kind else [name, shown]
+        # ip-route(8) locks rto_min by itself, and takes no word for it.
+        is_locked = locked & 1 << kind and kind != _RTAX_RTO_MIN
+        words += [name, "lock", shown] if is_locked else [name, shown]
     return words
 
 

@@ -134,3 +134,14 @@ def test_a_result_cut_off_at_any_byte_is_none(folder: Path) -> None:
 def test_what_is_no_result_is_none_and_never_an_error(folder: Path, content: bytes) -> None:
     (folder / "last").write_bytes(content)
     assert record.last_result() is None
+
+
+def test_a_certificate_or_a_result_with_another_end_is_none(folder: Path) -> None:
+    record.write_result(record.Result(True, "x", 1700000000, 77))
+    record.certify(certificate())
+    for name, read in (("applied", record.certificate), ("last", record.last_result)):
+        whole = (folder / name).read_bytes()
+        assert read()
+        for instead in (b"\nEND\n", b"\n\n", b"\nend\0\n", b"\nend\nx"):
+            (folder / name).write_bytes(whole.removesuffix(b"\nend\n") + instead)
+            assert read() is None, (name, instead)
