@@ -8,7 +8,7 @@ nothing and says nothing.
 from posix import access
 from time import monotonic_ns
 
-from multihook import engine, journal, leases, record, repeats, sources, spool, survey
+from multihook import engine, journal, leases, links, record, repeats, sources, spool, survey
 from multihook.address import text
 from multihook.engine import Failure
 from multihook.features import Step, View
@@ -16,7 +16,6 @@ from multihook.files import explain
 from multihook.journal import foreign
 from multihook.kernel.rtnetlink import Door
 from multihook.leases import Lease
-from multihook.links import concerns
 from multihook.paths import HELD
 from multihook.sources import Event
 from multihook.spool import Told
@@ -90,7 +89,7 @@ def is_ours(config: "Config", told: Told) -> bool:
         event = sources.translate(told.source, told.arguments, told.variables)
     except sources.Refused:
         return True
-    return event is not None and bool(concerns(config, event))
+    return event is not None and bool(links.concerns(config, event))
 
 
 def understood(config: "Config", told: Told) -> "tuple[str, Event] | None":
@@ -102,7 +101,7 @@ def understood(config: "Config", told: Told) -> "tuple[str, Event] | None":
         return None
     if event is None:
         return None
-    name = concerns(config, event)
+    name = links.concerns(config, event)
     if not name:
         return None
     for problem in event.refused:
@@ -185,12 +184,19 @@ def _needs_whole(found: Survey, view: View, certificate: "record.Certificate | N
 
 
 def _concerns_others(found: Survey, name: str) -> bool:
-    """Whether a link moved to another interface (pppN), or lost an address that another one still has."""
+    """Whether a link moved to another interface (pppN), or one that another link has a record of, or
+    lost an address that another interface still has."""
     before, after = found.before[name], found.after[name]
     if before.interface != after.interface:
         return True
     had = before.address
-    return bool(had) and had != after.address and bool(found.facts.holders(had, before.family))
+    if had == after.address:
+        return False
+    if had and found.facts.holders(had, before.family):
+        return True
+    rivals = {links.adopted_name(found.config, after.interface), found.config["by_interface"].get(after.interface, "")}
+    records = (leases.load(rival) for rival in rivals - {name, ""})
+    return any(record and record.interface == after.interface for record in records)
 
 
 def _apply(

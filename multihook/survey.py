@@ -119,6 +119,9 @@ def of_everything(config: "Config", door: Door, events: list[tuple[str, Event]])
         for lease in links.found_by_configuration(config, configured, taken, family):
             survey.after[lease.link] = lease
             taken.add(lease.interface)
+        # What the configuration speaks of is not adopted as well, be its link up or down.
+        taken.update(config["by_interface"])
+        taken.update(lease.interface for lease in survey.after.values() if lease.link in config["links"])
         for lease in links.found_by_default(config, survey.facts, taken, family):
             survey.after.setdefault(lease.link, lease)
     _settle(survey)
@@ -175,9 +178,10 @@ def _one_link_an_interface(survey: Survey, events: list[tuple[str, Event]]) -> N
 
 
 def _claim(config: "Config", lease: Lease, told: str) -> tuple[bool, bool, bool, bool, int]:
+    """How good a record's claim to its interface is: told just now, configured, with an address, by its line."""
     named = lease.link in config["links"]
     by_line = named and bool(lease.ipparam or lease.linkname) and not config["links"][lease.link]["interface"]
-    return (lease.link == told, bool(lease.address), by_line, named, lease.since)
+    return (lease.link == told, named, bool(lease.address), by_line, lease.since)
 
 
 def _settle(survey: Survey) -> None:

@@ -53,7 +53,8 @@ def main() -> None:
         try:
             group.main(prog_name="multihook", standalone_mode=True)
         finally:
-            sys.stdout.flush()
+            if sys.stdout:  # None when it was closed from the beginning
+                sys.stdout.flush()
     except OSError as error:
         # What is still in the buffer would fail once more when the interpreter ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -117,7 +117,7 @@ class Route:
 _METRIC_NAMES = {2: "mtu", 3: "window", 4: "rtt", 5: "rttvar", 6: "ssthresh", 7: "cwnd", 8: "advmss",
                  9: "reordering", 10: "hoplimit", 11: "initcwnd", 12: "features", 13: "rto_min",
                  14: "initrwnd", 15: "quickack"}  # fmt: skip
-_RTAX_LOCK, _RTAX_RTT, _RTAX_RTTVAR, _RTAX_FEATURES, _RTAX_RTO_MIN, _RTAX_CC = 1, 4, 5, 12, 13, 16
+_RTAX_LOCK, _RTAX_FEATURES, _RTAX_RTO_MIN, _RTAX_CC = 1, 12, 13, 16
 
 
 def _metrics_words(metrics: bytes) -> list[str]:
@@ -133,11 +133,7 @@ def _metrics_words(metrics: bytes) -> list[str]:
             continue
         number = U32.unpack(value)[0]
         shown = str(number)
-        if kind == _RTAX_RTT:
-            shown = f"{number / 8:g}ms"
-        elif kind == _RTAX_RTTVAR:
-            shown = f"{number / 4:g}ms"
-        elif kind == _RTAX_RTO_MIN:
+        if kind == _RTAX_RTO_MIN:
             shown = f"{number}ms"
         elif kind == _RTAX_FEATURES:
             shown = "ecn" if number & 1 else hex(number)

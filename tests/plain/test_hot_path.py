@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from multihook import image
+from multihook import image, paths
 from multihook.config import compiled
 
 PACKAGE = Path(image.__file__).parent
@@ -169,6 +169,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     path = tmp_path_factory.mktemp("image") / "image"
     with pytest.MonkeyPatch.context() as patches:
         patches.setattr(image, "FILE", str(path))
+        patches.setattr(paths, "RUN", str(path.parent))
+        patches.setattr(paths, "PRIVATE", str(path.parent))
         image.renew()
     assert path.stat().st_mode & 0o7777 == 0o600
     return path.read_bytes()
@@ -269,6 +271,14 @@ def test_an_image_of_another_interpreter_is_not_used(believed: Path, monkeypatch
 
 
 def test_an_image_that_cannot_be_written_is_done_without(believed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, path in (("RUN", believed.parent), ("PRIVATE", believed.parent)):
+        monkeypatch.setattr(paths, name, str(path))
     monkeypatch.setattr(image, "FILE", str(believed.with_name("no") / "image"))
     image.renew()
     assert not is_believed()
+    (believed.parent / "loose").mkdir()
+    (believed.parent / "loose").chmod(0o777)
+    monkeypatch.setattr(paths, "PRIVATE", str(believed.parent / "loose"))
+    monkeypatch.setattr(image, "FILE", str(believed.parent / "loose/image"))
+    image.renew()
+    assert not (believed.parent / "loose/image").exists()

@@ -12,8 +12,11 @@ from multihook import journal, repeats
 def counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The file of the counts, in a folder of our own."""
     os.umask(0o022)
-    monkeypatch.setattr(repeats, "REPEATS", str(tmp_path / "repeats"))
-    return tmp_path / "repeats"
+    monkeypatch.setattr(repeats, "RUN", str(tmp_path / "run"))
+    monkeypatch.setattr(repeats, "PRIVATE", str(tmp_path / "run/private"))
+    monkeypatch.setattr(repeats, "REPEATS", str(tmp_path / "run/private/repeats"))
+    (tmp_path / "run/private").mkdir(0o700, parents=True)
+    return tmp_path / "run/private/repeats"
 
 
 @pytest.fixture
@@ -99,3 +102,16 @@ def test_any_line_can_be_counted(counted: Path, log: list[tuple[int, str]], line
     for _ in range(3):
         repeats.warn(line)
     assert len(log) == 2
+
+
+def test_counts_are_not_kept_in_a_folder_of_others(counted: Path, log: list[tuple[int, str]]) -> None:
+    counted.parent.chmod(0o777)
+    for _ in range(3):
+        repeats.warn("dsl: rubbish")
+    assert len(log) == 3
+    assert not counted.exists()
+    counted.parent.chmod(0o700)
+    counted.parent.rmdir()
+    repeats.warn("dsl: rubbish")
+    assert counted.exists()
+    assert counted.parent.stat().st_mode & 0o7777 == 0o700

@@ -317,6 +317,41 @@ def test_when_the_second_line_goes_the_first_is_let_go_and_keeps_its_table_numbe
     assert machine.ours() == both
 
 
+def tables_of(machine: Machine, interface: str) -> set[str]:
+    """The tables that rules or routes by this interface belong to."""
+    found = set()
+    for line in machine.ours()[0]:
+        words = line.split()
+        if interface in words:
+            found |= {words[words.index(word) + 1] for word in ("lookup", "table") if word in words}
+    return found
+
+
+def test_an_interface_is_one_links_though_it_was_adopted_before_its_line_was_named(machine: Machine) -> None:
+    """As when the package is installed, or /run lost, while pppd's line is up: its ipparam comes with the next event."""
+    two_lines(machine)
+    machine.kernel.route("default", "ppp0")
+    machine.sync()
+    assert tables_of(machine, "ppp0") == {"1000"}
+    machine.drain(ip_up("ppp0", "203.0.113.45"))
+    assert tables_of(machine, "ppp0") == {"200"}
+    assert "ppp0" not in leases.load_all()
+
+
+def test_a_late_word_of_the_line_before_does_not_leave_two_links_on_one_interface(machine: Machine) -> None:
+    two_lines(machine)
+    machine.kernel.route("default", "ppp0")
+    machine.kernel.route("default", "eth1", via="198.51.100.1", metric=9)
+    machine.drain(expire("eth1", "198.51.100.6"))  # of an address that it has no more
+    assert tables_of(machine, "eth1") == {"201"}
+    machine.drain(ip_down("ppp0", "203.0.113.44"))
+    machine.drain(ip_up("ppp0", "203.0.113.45"))
+    assert (tables_of(machine, "ppp0"), tables_of(machine, "eth1")) == ({"200"}, {"201"})
+    machine.sync()
+    assert (tables_of(machine, "ppp0"), tables_of(machine, "eth1")) == ({"200"}, {"201"})
+    assert sorted(leases.load_all()) == ["cable", "dsl"]
+
+
 # --- hold, namespaces, configuration ---
 
 
