@@ -178,10 +178,10 @@ def _one_link_an_interface(survey: Survey, events: list[tuple[str, Event]]) -> N
 
 
 def _claim(config: "Config", lease: Lease, told: str) -> tuple[bool, bool, bool, bool, int]:
-    """How good a record's claim to its interface is: told just now, configured, with an address, by its line."""
+    """How good a record's claim to its interface is: told just now, with an address, by its line, configured."""
     named = lease.link in config["links"]
     by_line = named and bool(lease.ipparam or lease.linkname) and not config["links"][lease.link]["interface"]
-    return (lease.link == told, named, bool(lease.address), by_line, lease.since)
+    return (lease.link == told, bool(lease.address), by_line, named, lease.since)
 
 
 def _settle(survey: Survey) -> None:
