@@ -500,12 +500,14 @@ def test_events_during_an_upgrade_wait_and_are_all_applied(machine: Machine) -> 
     machine.dsl.reconnect("203.0.113.55")
     machine.dsl.reconnect("203.0.113.56")
     machine.tel.down()
+    machine.world.ppp_up("ppp4", "203.0.113.58", "203.0.113.1", ipparam="tel")  # only its event says whose it is
     machine.cable.bind(8)
     ours = [line for line in machine.state() if line.startswith("rule")]
     assert ours == [line for line in before if line.startswith("rule")]
     mark.unlink()
     machine.sync()
     left = machine.state()
+    assert "rule 7000: from all oif ppp4 lookup 201 proto 109" in left
     assert left == machine.fresh()
 
 

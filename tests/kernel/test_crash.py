@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -167,7 +166,7 @@ def test_killed_anywhere_in_a_link_going_down_the_next_event_of_any_link_mends_i
     goal = reference(links, event("ip-down", "ppp0", ONE))
 
     def prepare() -> list[str]:
-        links.box.ip(f"link set ppp0 up", f"addr replace {ONE} peer {PEER}/32 dev ppp0")
+        links.box.ip("link set ppp0 up", f"addr replace {ONE} peer {PEER}/32 dev ppp0")
         session.up_event()
         assert f"default dev ppp0 proto 109 scope link src {ONE}" in links.routes(200)
         session.lose_address()
@@ -468,7 +467,7 @@ def test_routing_goes_on_without_a_writable_run(links: World, disk: str, copy: b
         links.sessions["ppp0"].lose_address()
         links.sessions["ppp0"].down_event()
         assert links.routes(200) == ["unreachable default proto 109 metric 4294967295"]
-    links.box.ip(f"link set ppp0 up", f"addr replace {ONE} peer {PEER}/32 dev ppp0")
+    links.box.ip("link set ppp0 up", f"addr replace {ONE} peer {PEER}/32 dev ppp0")
     links.sessions["ppp0"].up_event()
     links.multihook("sync", check=True)
     assert in_line(links)
@@ -827,6 +826,25 @@ def test_a_hook_that_begins_while_the_files_are_missing_waits_for_them(links: Wo
     assert said(links) == []
 
 
-def held_by_nobody() -> Any:
-    """For the reader of a failed test: who has the lock."""
-    return holder()
+def test_the_image_of_code_never_outlives_its_sources(links: World) -> None:
+    """A module replaced by another of the same size and time, as dpkg unpacks a rebuilt package: the new one runs."""
+    module = Path("/usr/lib/python3/dist-packages/multihook/run.py")
+    kept, status = module.read_bytes(), module.stat()
+    cached = [(path, path.read_bytes()) for path in module.parent.glob("__pycache__/run.*.pyc")]
+    changed(links, 0)
+    changed(links, 1)
+    assert b" -> {" in kept and " -> " in links.log.lines()[-1]
+    try:
+        other = module.with_suffix(".dpkg-new")
+        other.write_bytes(kept.replace(b" -> {", b" => {"))
+        os.utime(other, ns=(status.st_mtime_ns, status.st_mtime_ns))
+        other.rename(module)
+        for path, _ in cached:
+            path.unlink()
+        changed(links, 2)
+        assert " => " in links.log.lines()[-1]
+    finally:
+        module.write_bytes(kept)
+        os.utime(module, ns=(status.st_mtime_ns, status.st_mtime_ns))
+        for path, data in cached:
+            path.write_bytes(data)

@@ -281,7 +281,7 @@ def source(world: World, shell: str, options: str, env: dict[str, str]) -> None:
         file.unlink(missing_ok=True)
     done = call(world, *shell.split(), "-c", SOURCING.format(options=options), env=env)
     assert (done.returncode, done.stdout, done.stderr) == (0, "end 0\n", ""), env
-    before, after = ([l for l in file.read_text().splitlines() if not l.startswith(MOVING)] for file in files)
+    before, after = ([line for line in file.read_text().splitlines() if not line.startswith(MOVING)] for file in files)
     assert before == after, env
 
 

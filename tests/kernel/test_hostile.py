@@ -234,7 +234,7 @@ def test_hostile_reasons_and_variables_that_nobody_reads(lines: World) -> None:
     for value in POISON:
         hook(lines, {**GOOD, "reason": value})
         others = ("new_domain_name", "new_host_name", "new_subnet_mask", "new_bootp", "new_wpad_url", "pid", "medium", "IFS_")
-        hook(lines, {**GOOD, **{name: value for name in (others if len(value) < LONGEST else others[:2])}})
+        hook(lines, {**GOOD, **dict.fromkeys(others if len(value) < LONGEST else others[:2], value)})
     same(lines, before, "in the end")
     assert lines.log.lines() == []
 
@@ -358,7 +358,7 @@ def test_a_real_server_that_sends_commands(world: World) -> None:
     cable = world.provider("cable", "198.51.100.0/24", wire="wan1")
     cable.serve_dhcp(
         options=(
-            f"option:domain-name,{poison}", f"option:domain-search,x", f"option:tftp-server,{tick}", f"option:bootfile-name,{poison}",
+            f"option:domain-name,{poison}", "option:domain-search,x", f"option:tftp-server,{tick}", f"option:bootfile-name,{poison}",
             f"252,http://x/{tick}", f"option:nis-domain,{poison}", f"option:root-path,{tick}", f"249,{poison}",
         )
     )  # fmt: skip

@@ -352,6 +352,31 @@ def test_a_late_word_of_the_line_before_does_not_leave_two_links_on_one_interfac
     assert sorted(leases.load_all()) == ["cable", "dsl"]
 
 
+def test_a_ppp_interface_that_changed_hands_stays_with_the_line_that_its_event_named(machine: Machine) -> None:
+    two_lines(machine)
+    machine.drain(bound("eth1", "198.51.100.7", "198.51.100.1"), ip_up("ppp0", "203.0.113.45"))
+    machine.kernel.no_link("ppp0")
+    machine.drain(ip_down("ppp0", "203.0.113.45"))
+    machine.kernel.link("ppp0", "203.0.113.99 peer 192.0.2.1", ppp=True)
+    machine.kernel.route("default", "ppp0")
+    machine.drain(ip_up("ppp0", "203.0.113.99", ipparam="other"))
+    assert tables_of(machine, "ppp0") == {"1000"}
+    before = machine.ours()
+    machine.kernel.changes.clear()
+    machine.sync()
+    machine.drain(bound("eth1", "198.51.100.7", "198.51.100.1", reason="RENEW"))
+    assert machine.ours() == before
+    assert machine.kernel.changes == []
+    known = leases.load("dsl")
+    assert known and not known.is_up
+    # the line comes back elsewhere
+    machine.kernel.link("ppp1", "203.0.113.46 peer 192.0.2.1", ppp=True)
+    machine.drain(ip_up("ppp1", "203.0.113.46"))
+    assert (tables_of(machine, "ppp0"), tables_of(machine, "ppp1")) == ({"1000"}, {"200"})
+    machine.sync()
+    assert (tables_of(machine, "ppp0"), tables_of(machine, "ppp1")) == ({"1000"}, {"200"})
+
+
 # --- hold, namespaces, configuration ---
 
 
@@ -687,44 +712,76 @@ def test_at_each_instant_of_an_undisturbed_run_a_packet_finds_its_right_way_or_n
 class Line:
     """One line of a storm: what the kernel has, and what was last told rightly of it."""
 
-    def __init__(self, interface: str, kind: str, number: int) -> None:
-        self.interface, self.kind, self.number = interface, kind, number
+    def __init__(self, kind: str, number: int, interface: str = "") -> None:
+        self.kind, self.number, self.interface = kind, number, interface
         self.address = ""
+
+    @property
+    def router(self) -> str:
+        return f"198.51.{self.number}.1"
 
     def events(self) -> tuple[Told, Told]:
         """(up, down) of its present address."""
         if self.kind == "ppp":
-            return ip_up(self.interface, self.address), ip_down(self.interface, self.address)
-        router = f"198.51.{self.number}.1"
-        return bound(self.interface, self.address, router), expire(self.interface, self.address)
+            return ip_up(self.interface, self.address, self.ipparam), ip_down(
+                self.interface, self.address, self.ipparam
+            )
+        return bound(self.interface, self.address, self.router), expire(self.interface, self.address)
+
+    @property
+    def ipparam(self) -> str:
+        return "dsl" if self.number == 10 else ""
 
     def change(self, machine: Machine, chance: random.Random) -> list[Told]:
         """Something happens in the kernel; returns the events that tell of it, in their right order."""
-        told = []
-        if self.address:
-            told.append(self.events()[1])
-            if self.kind == "ppp":
-                machine.kernel.no_link(self.interface)
-            else:
-                machine.kernel.no_address(self.interface, self.address)
-        elif self.kind != "ppp" and self.interface not in machine.kernel._links:
-            machine.kernel.link(self.interface)
+        told = self._lose(machine)
         self.address = chance.choice(
             ("", f"198.51.{self.number}.{chance.randrange(2, 250)}", f"198.51.{self.number}.7")
         )
         if self.address:
-            if self.kind == "ppp":
-                machine.kernel.link(self.interface, f"{self.address} peer 192.0.2.1", ppp=True)
-                machine.kernel.route("default", self.interface, src=self.address)
-            else:
-                machine.kernel.address(self.interface, f"{self.address}/24")
-                router = f"198.51.{self.number}.1"
-                machine.kernel.route("default", self.interface, via=router, src=self.address, metric=self.number)
+            self._get(machine, chance)
             told.append(self.events()[0])
         return told
 
+    def _lose(self, machine: Machine) -> list[Told]:
+        if not self.address:
+            return []
+        told = [self.events()[1]]
+        if self.kind == "ppp":
+            machine.kernel.no_link(self.interface)
+        else:
+            machine.kernel.no_address(self.interface, self.address)
+        return told
+
+    def _get(self, machine: Machine, chance: random.Random) -> None:
+        if self.kind == "ppp":
+            free = [f"ppp{number}" for number in range(3) if f"ppp{number}" not in machine.kernel._links]
+            self.interface = chance.choice(free)
+            machine.kernel.link(self.interface, f"{self.address} peer 192.0.2.1", ppp=True)
+            machine.kernel.route("default", self.interface, src=self.address, metric=self.number)
+        else:
+            machine.kernel.address(self.interface, f"{self.address}/24")
+            machine.kernel.route("default", self.interface, via=self.router, src=self.address, metric=self.number)
+
 
 STORMS = {"configured and adopted": TWO + 'sources = ["192.0.2.32/28"]\n', "adopted": ""}
+
+
+def kill_at(machine: Machine, changes: int, told: Told) -> None:
+    """A hook that is killed before its n-th change of the kernel, if it makes that many."""
+
+    def count(kind: int, body: bytes) -> None:
+        nonlocal changes
+        if not changes:
+            raise Killed
+        changes -= 1
+
+    machine.kernel.before = count
+    try:
+        machine.drain(told)
+    except Killed:
+        pass
+    machine.kernel.before = lambda kind, body: None
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -735,8 +792,8 @@ def test_after_any_storm_of_events_one_run_gives_what_a_fresh_boot_would_give(
     chance = random.Random(seed)
     machine = machines()
     machine.configure(STORMS[storm])
-    lines = [Line("ppp0", "ppp", 10), Line("eth1", "dhcp", 20), Line("eth2", "dhcp", 30)]
-    for line in lines[1:]:
+    lines = [Line("ppp", 10), Line("dhcp", 20, "eth1"), Line("dhcp", 30, "eth2"), Line("ppp", 40)]
+    for line in lines[1:3]:
         machine.kernel.link(line.interface)
     late: list[Told] = []
     for _ in range(25):
@@ -748,6 +805,9 @@ def test_after_any_storm_of_events_one_run_gives_what_a_fresh_boot_would_give(
                 continue  # lost
             if fate < 0.3:
                 late.append(one)  # overtaken
+                continue
+            if fate > 0.95:
+                kill_at(machine, chance.randrange(20), one)
                 continue
             machine.drain(*([one, one] if fate < 0.4 else [one]))
         if late and chance.random() < 0.3:
