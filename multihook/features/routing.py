@@ -63,7 +63,8 @@ def desired(view: View) -> list[Route | Rule | Member]:
                 wanted += _routes(view, link, path)
             if path and path.has_address:
                 wanted += _own_rules(view, link, path)
-            wanted += _rules_for_sources(view, link, family)
+            if not (path and path.lease.held):
+                wanted += _rules_for_sources(view, link, family)
         if _belongs_in_group(view, link) and link.interface:
             wanted.append(Member(link.interface, view.config["group"]))
     return wanted

@@ -198,8 +198,15 @@ def tell(world: World, line: str) -> None:
         world.multihook("sync", check=True)
 
 
-@pytest.mark.fast
-@pytest.mark.parametrize("how", ["session dropped", "session hung up", "interface taken down", "address deleted"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param("session dropped", marks=pytest.mark.fast),
+        "session hung up",
+        "interface taken down",
+        "address deleted",
+    ],
+)
 def test_what_is_bound_to_a_link_that_goes_is_refused_at_once_and_never_leaves_by_another(
     world: World, lines: dict[str, str], how: str
 ) -> None:

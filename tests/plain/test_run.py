@@ -328,7 +328,7 @@ def tables_of(machine: Machine, interface: str) -> set[str]:
 
 
 def test_an_interface_is_one_links_though_it_was_adopted_before_its_line_was_named(machine: Machine) -> None:
-    """As when the package is installed, or /run lost, while pppd's line is up: its ipparam comes with the next event."""
+    """As when the package is installed, or /run lost, while the line is up: its ipparam comes with the next event."""
     two_lines(machine)
     machine.kernel.route("default", "ppp0")
     machine.sync()
