@@ -49,12 +49,14 @@ def group() -> None:
 
 def main() -> None:
     """Run the command; a closed pipe or Ctrl-C ends it without a word, a full disk with one line."""
+    # None when they were closed from the beginning.
+    sys.stdout = sys.stdout or open(os.devnull, "w")
+    sys.stderr = sys.stderr or open(os.devnull, "w")
     try:
         try:
             group.main(prog_name="multihook", standalone_mode=True)
         finally:
-            if sys.stdout:  # None when it was closed from the beginning
-                sys.stdout.flush()
+            sys.stdout.flush()
     except OSError as error:
         # What is still in the buffer would fail once more when the interpreter ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -24,6 +24,9 @@ _DST, _OIF, _GATEWAY, _PRIORITY, _PREFSRC, _METRICS, _MULTIPATH, _TABLE, _VIA = 
 
 MAIN = 254
 UNICAST, UNREACHABLE = 1, 7
+# Only unreachable is ours, but whatever has our protocol is taken out by its name.
+_KIND_NAMES = {2: "local", 3: "broadcast", 4: "anycast", 5: "multicast", 6: "blackhole", 7: "unreachable",
+               8: "prohibit", 9: "throw"}  # fmt: skip
 UNIVERSE, LINK_SCOPE = 0, 253
 ONLINK = 4
 WORST_METRIC = 0xFFFFFFFF
@@ -89,7 +92,7 @@ class Route:
 
     def text(self, device: str) -> str:
         """The route as ip-route(8) takes it, behind `ip route add`."""
-        words = [] if self.kind == UNICAST else ["unreachable"]
+        words = [] if self.kind == UNICAST else [_KIND_NAMES.get(self.kind, "unreachable")]
         words.append(network_text(self.network, self.prefixlen))
         if self.gateway:
             inner = "via" if len(self.gateway) == len(self.network) else "via inet6"

@@ -8,6 +8,9 @@ from multihook.kernel.rtnetlink import CREATE, DELRULE, EXCL, GETRULE, NEWRULE, 
 _HEADER = Struct("=BBBBBBBBI")
 _DST, _SRC, _IIFNAME, _PRIORITY, _FWMARK = 1, 2, 3, 6, 10
 _SUPPRESS_IFGROUP, _SUPPRESS_PREFIXLEN, _TABLE, _FWMASK, _OIFNAME, _PROTOCOL = 13, 14, 15, 16, 17, 21
+_UID_RANGE, _IP_PROTO, _SPORT, _DPORT = 20, 22, 23, 24
+_RANGES = {_UID_RANGE: "uidrange", _SPORT: "sport", _DPORT: "dport"}
+U16S, U32S = Struct("=HH"), Struct("=LL")
 _KNOWN = frozenset((_SRC, _PRIORITY, _SUPPRESS_IFGROUP, _SUPPRESS_PREFIXLEN, _TABLE, _OIFNAME, _PROTOCOL))
 _TO_TABLE = 1
 _INVERT = 0x2
@@ -75,6 +78,7 @@ class Rule:
         words += ["from", network_text(self.source, self.prefixlen) if self.source else "all"]
         if self.oif:
             words += ["oif", self.oif]
+        words += _foreign_selectors(self.raw)
         words += ["lookup", "main" if self.table == 254 else str(self.table)]
         if self.suppress_prefixlen != NONE:
             words += ["suppress_prefixlength", str(self.suppress_prefixlen)]
@@ -111,6 +115,29 @@ def _parse(message: bytes) -> Rule:
         rest=rest,
         raw=message,
     )
+
+
+def _foreign_selectors(raw: bytes) -> list[str]:
+    """The selectors that we never write, of a rule that has our protocol all the same, for ip-rule(8)."""
+    if not raw:
+        return []
+    _, destination_len, _, tos, *_ = _HEADER.unpack_from(raw)
+    found = attributes(raw, _HEADER.size)
+    words = ["to", network_text(found[_DST], destination_len)] if _DST in found else []
+    if _IIFNAME in found:
+        words += ["iif", found[_IIFNAME].rstrip(b"\0").decode("utf-8", "surrogateescape")]
+    if _FWMARK in found or _FWMASK in found:
+        mark, mask = (found.get(kind, bytes(4)) for kind in (_FWMARK, _FWMASK))
+        words += ["fwmark", f"{U32.unpack(mark)[0]:#x}/{U32.unpack(mask)[0]:#x}"]
+    if tos:
+        words += ["tos", hex(tos)]
+    for kind, name in _RANGES.items():
+        if kind in found:
+            low, high = (U16S if len(found[kind]) == 4 else U32S).unpack(found[kind])
+            words += [name, f"{low}-{high}"]
+    if _IP_PROTO in found:
+        words += ["ipproto", str(found[_IP_PROTO][0])]
+    return words
 
 
 class Dump:
