@@ -21,17 +21,18 @@ What is kept right (a new feature is one module here and one line in features/__
 What is known
     links       which links there are: configured or adopted; their next hop
     leases      one record a link: from events, checked against the kernel
-    config/     the configuration (a new key is one line in schema and one in the manual):
-                compiled (cached, for hooks), schema (every key and refusal), toml (files and
-                error positions), tables (numbers, who uses which, allotment)
-    sources/    what programs tell their hooks, read with care (a new source is one module here
-                and one entry point in hooks/): pppd, dhclient
+    config/     the configuration (a new key is one line in schema, in multihook.toml and in the
+                manual; a link's key also one in links): compiled (cached for hooks, the last
+                good one), schema (every key and refusal), toml (files and error positions),
+                tables (numbers, who uses which, allotment)
+    sources/    what programs tell their hooks, read with care (a new source is one module here,
+                its variables in sources/__init__, one entry point in hooks/): pppd, dhclient
 
 What keeps it safe
     record      the last result; the certificate of the last whole run
     spool       events that wait; the mark dpkg sets while it replaces the package
-    lock        the one lock
-    image       the hot path's compiled code in one piece
+    lock        the one lock, and how long a hook waits for it
+    image       the hot path's compiled code in one piece; all of ours that a hook may import
 
 The doors to the kernel and to the log
     kernel/     one kind of message each: facts (one picture for a run), tables (in use by

@@ -102,9 +102,9 @@ def killed(world: World, argv: list[str], call: str, number: int) -> bool:
 
 
 def kill_points(
-    world: World, prepare: Callable[[], list[str]], calls: tuple[str, ...] = STEPS
+    world: World, prepare: Callable[[], list[str]], calls: tuple[str, ...] = STEPS, stride: int = 1
 ) -> Iterator[tuple[str, int]]:
-    """For each call and each time it is made: prepare, run, kill there; the caller then looks."""
+    """For each call and each (or each second) time it is made: prepare, run, kill there; the caller then looks."""
     for call in calls:
         number = 1
         while True:
@@ -112,7 +112,7 @@ def kill_points(
             if not killed(world, argv, call, number):
                 break
             yield call, number
-            number += 1
+            number += stride
 
 
 def reference(world: World, argv: list[str]) -> tuple[dict[str, list[str]], dict[str, str]]:
@@ -189,7 +189,8 @@ def test_killed_anywhere_in_the_very_first_event_the_next_one_finds_everything(w
         world.box.ip(f"route add default dev {name} metric {metric}")
 
     def prepare() -> list[str]:
-        world.multihook("flush", "--once")
+        lines = ["rule flush protocol 109", "route flush table all proto 109", "link set ppp0 group 0", "link set ppp1 group 0"]
+        world.box.ip(*lines)
         for folder in (RUN, VAR):
             shutil.rmtree(folder, ignore_errors=True)
         VAR.mkdir()
@@ -226,11 +227,11 @@ def test_a_sync_killed_anywhere_is_finished_by_the_next_event(links: World) -> N
         return ["/usr/bin/multihook", "sync"]
 
     points = 0
-    for point in kill_points(links, prepare):
+    for point in kill_points(links, prepare, stride=2):
         points += 1
         links.sessions["ppp2"].up_event()
         assert ours(links) == goal[turn], point
-    assert points >= 20
+    assert points >= 10
     assert in_line(links)
 
 
@@ -240,7 +241,8 @@ def test_a_flush_killed_anywhere_is_finished_by_the_next_flush_or_undone_by_sync
     points = 0
 
     def prepare() -> list[str]:
-        links.multihook("sync", check=True)
+        (RUN / "held").unlink(missing_ok=True)
+        links.sessions["ppp2"].up_event()
         assert ours(links) == goal
         return ["/usr/bin/multihook", "flush"]
 
@@ -582,10 +584,12 @@ def test_damaged_state_is_as_good_as_none(links: World, path: Path) -> None:
         done = links.multihook("status")
         assert "Traceback" not in done.stderr and done.returncode in (0, 1), (way, done)
         assert CANARY.read_bytes() == before and not Path("/tmp/rig/nowhere").exists(), way
+        if way in ("noise", "full folder", "symlink"):
+            done = links.multihook("sync")
+            assert "Traceback" not in done.stderr and done.returncode in (0, 1), (way, done)
         clear_away(path)
-        done = links.multihook("sync")
-        assert done.returncode == 0, (way, done.stderr)
         said(links)
+    links.multihook("sync", check=True)
     assert in_line(links) and leftovers() == []
 
 
