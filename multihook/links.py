@@ -270,9 +270,9 @@ def way_out(path: Path, link: Link, configured_gateway: bytes, facts: Facts) -> 
         return
     path.mains = facts.main_by(interface, lease.family)
     there = facts.addresses_of(interface, lease.family)
-    path.near = [(a.peer or a.local, a.prefixlen) for a in there]
+    path.near = _near(interface, lease.family, facts)
     for network, prefixlen, router in lease.routes:
-        why = _why_no_next_hop(path, router, facts) if any(router) else ""
+        why = _why_no_next_hop(path.near, router, lease.family, facts) if any(router) else ""
         if why:
             link.refused.append(f"next hop {text(router)} of {network_text(network, prefixlen)} is {why}")
         else:
@@ -284,7 +284,7 @@ def way_out(path: Path, link: Link, configured_gateway: bytes, facts: Facts) -> 
     for gateway in (lease.gateway, configured_gateway, default.gateway if default else b""):
         if len(gateway) != len(lease.address):
             continue
-        if why := _why_no_next_hop(path, gateway, facts):
+        if why := _why_no_next_hop(path.near, gateway, lease.family, facts):
             link.refused.append(f"next hop {text(gateway)} is {why}")
             continue
         path.gateway = gateway
@@ -297,13 +297,32 @@ def way_out(path: Path, link: Link, configured_gateway: bytes, facts: Facts) -> 
         link.notes.append("no next hop is known")
 
 
-def _why_no_next_hop(path: Path, gateway: bytes, facts: Facts) -> str:
+def _near(interface: Interface, family: int, facts: Facts) -> list[tuple[bytes, int]]:
+    return [(a.peer or a.local, a.prefixlen) for a in facts.addresses_of(interface, family)]
+
+
+def keep_next_hop(lease: Lease, before: Lease, facts: Facts) -> str:
+    """Where a renewal brought a next hop that can be none, keep the one before; say why, or "".
+
+    What is wrong takes nothing away of what was known of the same address.
+    """
+    interface = facts.interfaces.get(lease.interface)
+    if not interface or not lease.gateway or lease.gateway == before.gateway or lease.address != before.address:
+        return ""
+    why = _why_no_next_hop(_near(interface, lease.family, facts), lease.gateway, lease.family, facts)
+    if not why:
+        return ""
+    refused, lease.gateway = lease.gateway, before.gateway
+    return f"next hop {text(refused)} is {why}"
+
+
+def _why_no_next_hop(near: list[tuple[bytes, int]], gateway: bytes, family: int, facts: Facts) -> str:
     """Why a next hop can be none, as only the kernel's addresses tell; "" when it can."""
     if why := why_unusable(gateway):
         return why
-    if facts.holders(gateway, path.lease.family):
+    if facts.holders(gateway, family):
         return "an address of this machine"
-    for prefix, prefixlen in path.near:
+    for prefix, prefixlen in near:
         host_bits = len(gateway) * 8 - prefixlen
         if len(gateway) == 4 and host_bits > 1 and in_network(gateway, prefix, prefixlen):
             host = int.from_bytes(gateway, "big") & (1 << host_bits) - 1

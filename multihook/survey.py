@@ -33,6 +33,7 @@ class Survey:
     lone            the adopted link of a machine with one line, for which nothing is changed
     gone            adopted links that have lost their address: known, shown, and no links now
     outdone         links whose interface is another link's by a better claim
+    refused         by link, what of an event only the kernel's addresses show to be wrong
     count           how many links this machine has; counted no further than it matters
     shared          whether an address of a link is also somewhere else, so that only a look at
                     everything can tell whose it is
@@ -40,7 +41,7 @@ class Survey:
 
     __slots__ = (
         "after", "before", "config", "count", "facts", "gone", "links", "lone", "lost",
-        "outdone", "shared", "whole",
+        "outdone", "refused", "shared", "whole",
     )  # fmt: skip
 
     def __init__(self, config: "Config", facts: Facts, before: dict[str, Lease], *, whole: bool) -> None:
@@ -50,6 +51,7 @@ class Survey:
         self.after: dict[str, Lease] = {}
         self.lost: list[str] = []
         self.outdone: set[str] = set()
+        self.refused: dict[str, str] = {}
         self.links: list[Link] = []
         self.lone: list[Link] = []
         self.gone: list[Link] = []
@@ -193,6 +195,8 @@ def _settle(survey: Survey) -> None:
         checked = lease
         if name not in survey.outdone:
             checked = leases.check(lease, survey.facts, links.hint_for(config, name))
+            if name in survey.before and (why := links.keep_next_hop(checked, survey.before[name], survey.facts)):
+                survey.refused[name] = why
         if name not in config["links"]:
             was_link = name in survey.before and not checked.address
             if not config["adopt"] or not (was_link or links.is_adoptable(checked, survey.facts)):
@@ -212,6 +216,7 @@ def _make_links(survey: Survey, names: list[str]) -> None:
         settings = config["links"].get(name)
         table = settings["table"] if settings else numbers.get(name, 0)
         link = links.resolve(name, table, config, survey.after.get(name), survey.facts)
+        link.refused += [survey.refused[name]] if name in survey.refused else []
         is_gone = link.adopted and not survey.after[name].address
         (survey.gone if is_gone else survey.links).append(link)
     for link in survey.links:

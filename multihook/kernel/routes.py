@@ -93,10 +93,11 @@ class Route:
     def text(self, device: str) -> str:
         """The route as ip-route(8) takes it, behind `ip route add`."""
         words = [] if self.kind == UNICAST else [_KIND_NAMES.get(self.kind, "unreachable")]
-        words.append(network_text(self.network, self.prefixlen))
+        is_mixed = bool(self.gateway) and len(self.gateway) != len(self.network)
+        # ip(8) takes "default via inet6 ..." for an IPv6 route.
+        words.append("0.0.0.0/0" if is_mixed and not self.prefixlen else network_text(self.network, self.prefixlen))
         if self.gateway:
-            inner = "via" if len(self.gateway) == len(self.network) else "via inet6"
-            words += [inner, text(self.gateway)]
+            words += ["via inet6" if is_mixed else "via", text(self.gateway)]
         if self.oif:
             words += ["dev", device]
         words += ["table", str(self.table), "proto", str(self.protocol)]

@@ -574,6 +574,20 @@ def test_a_changed_configuration_leaves_no_old_object(machine: Machine, change: 
     assert machine.state() == before
 
 
+@pytest.mark.parametrize("setting", ["group = 110", "rule_base = 8000"])
+def test_a_number_that_changes_while_the_state_is_lost_leaves_no_old_object(machine: Machine, setting: str) -> None:
+    """Nothing on disk says what it was; our rules in the kernel, known by their protocol number, still do."""
+    before = machine.state()
+    machine.world.configure(f"[multihook]\n{setting}\n{CONFIGURATION}")
+    machine.sync()
+    assert machine.state() != before
+    lose(*STATE)
+    machine.world.configure(CONFIGURATION)
+    machine.sync()
+    machine.tell_all()
+    assert machine.state() == before
+
+
 # --- everything together ---
 
 

@@ -80,7 +80,9 @@ event({}, "pppd", "ip-up", "a;id", "", "0", "203.0.113.77", "192.0.2.1", "dsl")
 event({}, "nobody")
 for name in sys.modules:
     if name.startswith("multihook."):
-        found["source"].append((name, getattr(sys.modules[name].__spec__.loader, "__name__", "")))
+        # What the image makes past the import machinery has no spec.
+        spec = sys.modules[name].__spec__
+        found["source"].append((name, getattr(spec.loader, "__name__", "") if spec else "Finder"))
 found["shown"] = shown
 print(found)
 """
