@@ -223,14 +223,30 @@ def test_what_was_inherited_is_closed_when_the_hook_returns(pending: World, entr
 
 def test_the_lock_and_the_kernel_door_are_closed_on_exec(pending: World) -> None:
     """Every descriptor that a hook opens itself says so to the kernel: no child can keep the lock."""
-    trace = pending.box.run(
-        "strace", "-f", "-qq", "-e", "trace=openat,socket,accept4,pipe2,dup,dup2,dup3,memfd_create,eventfd2", *EVENT
-    ).stderr
+    calls = "openat,socket,accept4,pipe2,dup,dup2,dup3,memfd_create,eventfd2,fcntl,ioctl"
+    trace = pending.box.run("strace", "-f", "-qq", "-e", f"trace={calls}", *EVENT).stderr
     ours = [line for line in trace.splitlines() if "/run/" in line or "socket(" in line or "/etc/" in line or "/var/" in line]
     assert any("private/lock" in line for line in ours) and any("AF_NETLINK" in line for line in ours)
     for line in ours:
         assert "CLOEXEC" in line or "= -1" in line, line
+    assert "FIONCLEX" not in trace and "F_SETFD, 0" not in trace
     assert applied(pending)
+
+
+def test_the_callers_input_is_not_read(pending: World) -> None:
+    """What stands in the caller's standard input (a script that is read from there, a terminal) is left to it."""
+    program = Path("/usr/lib/multihook/event")
+    kept, mode = program.read_bytes(), program.stat().st_mode
+    try:
+        program.write_text("#!/bin/sh\nexec cat\n")
+        program.chmod(0o755)
+        for entry in [f"/etc/ppp/{name}.d/multihook ppp0" for name in ("ip-up", "ip-down", "ipv6-up", "ipv6-down")] + [f". {DHCLIENT_HOOK}"]:
+            done = pending.box.run("dash", "-c", f"{entry}; read -r line; echo \"$line\"", input="mine\n", env={"PATH": "/usr/bin:/bin"})
+            assert (done.stdout, done.stderr) == ("mine\n", ""), entry
+    finally:
+        program.unlink(missing_ok=True)
+        program.write_bytes(kept)
+        program.chmod(mode)
 
 
 def test_a_hook_starts_no_other_process(pending: World) -> None:
