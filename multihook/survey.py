@@ -6,6 +6,7 @@ A survey reads and decides; it changes nothing, in the kernel or on disk.
 from multihook import leases, links
 from multihook.config import tables
 from multihook.features import View
+from multihook.kernel import rules
 from multihook.kernel.facts import Facts
 from multihook.kernel.rtnetlink import Door
 from multihook.leases import Lease
@@ -74,6 +75,8 @@ class Survey:
             # The numbers may just have been changed in the configuration.
             protocols.add(certificate.protocol)
             groups.add(certificate.group)
+        elif self.whole:
+            groups |= _groups_in_rules(door, self.config["rt_proto"])
         return View(
             self.config, door, self.facts, self.links,
             whole=self.whole, several=self.several, former=former, owners=self._owners(),
@@ -88,6 +91,12 @@ class Survey:
         for link in self.lone + self.gone:
             owners[link.table] = owners[link.interface_name] = link.name
         return owners
+
+
+def _groups_in_rules(door: Door, protocol: int) -> set[int]:
+    """The interface groups that our own rules speak of: all that tells of another one once state is lost."""
+    found = [rule for family in FAMILIES for rule in rules.Dump(door, family).of_protocols(frozenset((protocol,)))]
+    return {rule.suppress_ifgroup for rule in found} - {rules.NONE}
 
 
 def of_events(config: "Config", door: Door, events: list[tuple[str, Event]]) -> Survey:
