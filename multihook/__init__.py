@@ -8,6 +8,7 @@ For people (may use click, structlog, filelock, netifaces; hooks never import it
                 flush, check_config, console (root, lock, log, exit status)
 
 What a hook run is
+    upgrade     a hook run while dpkg replaces the package: what was told is kept
     hook        one hook run: from what a program handed over to exit status 0
     run         one run under the lock: spool -> survey -> engine -> records -> log
     survey      what a run starts from: configuration, leases and kernel facts as one View

@@ -40,11 +40,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _handle(told: Told) -> None:
-    """Apply an event now, or leave it to whoever is at work, or spool it for after an upgrade."""
-    if spool.is_upgrading():
-        spool.prepare()
-        spool.put(told)
-        return
+    """Apply an event now, or leave it to whoever is at work."""
     config = compiled.load()
     if not config["usable"]:
         _keep_for_later(told)
