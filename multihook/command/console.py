@@ -44,10 +44,18 @@ def fail(line: str, status: int = FAILED) -> None:
     sys.exit(status)
 
 
+def _filelock() -> FileLock:
+    """filelock's lock on the hooks' file, which stays root's alone."""
+    try:
+        return FileLock(paths.LOCK, timeout=_PATIENCE_SECONDS, mode=0o600)
+    except TypeError:  # filelock 3.9 of Debian 12 makes it with what the umask allows, and knows no mode
+        return FileLock(paths.LOCK, timeout=_PATIENCE_SECONDS)
+
+
 @contextmanager
 def _lock() -> Iterator[None]:
     """The hooks' lock, through filelock; where /run is read-only, which that cannot open, as hooks take it."""
-    through_filelock = FileLock(paths.LOCK, timeout=_PATIENCE_SECONDS)
+    through_filelock = _filelock()
     held = -1
     try:
         through_filelock.acquire()

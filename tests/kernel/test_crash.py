@@ -182,6 +182,33 @@ def test_killed_anywhere_in_a_link_going_down_the_next_event_of_any_link_mends_i
     assert leftovers() == []
 
 
+def test_killed_anywhere_while_it_works_through_the_spool_what_only_the_events_know_is_not_lost(links: World) -> None:
+    """A router that stands in no table but in a recorded event: whoever dies on the way, the next one applies it."""
+    links.box.ip("link add wan1 type veth peer name far1", "link set wan1 up", "link set far1 up")
+    links.box.ip("addr add 198.51.100.7/24 dev wan1")
+    links.configure(CONFIG + '[link.cable]\ninterface = "wan1"\ntable = 250\n')
+    links.multihook("sync", check=True)
+    routers, turn = ("198.51.100.1", "198.51.100.2"), 0
+    variables = {"PATH": "/usr/bin:/bin", "reason": "BOUND", "interface": "wan1", "new_ip_address": "198.51.100.7"}
+
+    def prepare() -> list[str]:
+        nonlocal turn
+        turn = 1 - turn
+        MARK.write_text(f"{boot()}\n{int(uptime())}\n")
+        links.box.run(EVENT, "dhclient", env={**variables, "new_routers": routers[turn]})
+        MARK.unlink()
+        assert len(waiting()) == 1
+        return event("ip-up", "ppp0", ONE)
+
+    points = 0
+    for point in kill_points(links, prepare):
+        points += 1
+        links.sessions["ppp1"].up_event()
+        assert f"default via {routers[turn]} dev wan1 proto 109 src 198.51.100.7" in links.routes(250), point
+        assert waiting() == [], point
+    assert points >= 10 and in_line(links)
+
+
 def test_killed_anywhere_in_the_very_first_event_the_next_one_finds_everything(world: World) -> None:
     """Nothing in /run or /var yet, two lines to adopt: folders, table numbers, names, records and routes come anew."""
     for name, address, metric in (("ppp0", ONE, 10), ("ppp1", TWO, 20)):
@@ -323,6 +350,37 @@ def test_the_lock_and_its_folders_may_be_deleted_while_somebody_holds_it(links: 
     assert hook.wait(15) == 0
     links.sessions["ppp2"].up_event()
     assert in_line(links)
+
+
+def test_a_waiter_does_not_take_a_lock_that_has_been_deleted_for_the_lock(links: World) -> None:
+    """It waited on a file that is no more when it gets it; somebody else holds the new one, and is waited for."""
+    program = "import fcntl, sys, time; f = open(sys.argv[1]); fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); time.sleep(60)"
+
+    def hold() -> subprocess.Popen[str]:
+        process = links.box.popen("/usr/bin/python3", "-IS", "-c", program, str(LOCK), stdout=subprocess.PIPE)
+        assert process.stdout and process.stdout.readline() == "held\n"
+        return process
+
+    links.sessions["ppp0"].readdress(OTHER)
+    first = hold()
+    hook = links.box.popen(*event("ip-up", "ppp0", OTHER))
+    wait_until("the hook to wait", waiting)
+    LOCK.unlink()
+    LOCK.touch(0o600)
+    second = hold()
+    first.kill()
+    wait_until("the hook to wait for the new lock", lambda: f" {hook.pid} " in blocked(LOCK.stat().st_ino))
+    assert OTHER not in "".join(links.routes(200))
+    second.kill()
+    assert hook.wait(10) == 0
+    assert links.routes(200)[0] == f"default dev ppp0 proto 109 scope link src {OTHER}"
+    assert in_line(links)
+
+
+def blocked(inode: int) -> str:
+    """The lines of /proc/locks of those who wait for a lock on this file."""
+    lines = Path("/proc/locks").read_text().splitlines()
+    return "\n".join(line for line in lines if "->" in line and f":{inode} " in line)
 
 
 # --- many at once ---
@@ -811,7 +869,9 @@ def test_a_mark_that_is_not_roots_plain_file_holds_nobody_back(links: World, way
 
 def test_a_hook_that_begins_while_the_files_are_missing_waits_for_them(links: World) -> None:
     """dpkg has taken the old module and not yet put the new one: the hook tries again, and its event is not lost."""
-    package, aside = Path("/usr/lib/python3/dist-packages/multihook"), Path("/usr/lib/python3/dist-packages/multihook.aside")
+    # One file: a folder of a lower layer cannot be renamed in an overlay.
+    package = Path("/usr/lib/python3/dist-packages/multihook/upgrade.py")
+    aside = package.with_suffix(".aside")
     session = links.sessions["ppp0"]
     session.readdress(OTHER)
     (PRIVATE / "image").unlink(missing_ok=True)

@@ -147,7 +147,7 @@ CHANGING = (
     "mount,umount2,sethostname,ioctl"
 )
 READING = re.compile(
-    r"openat\([^\n]*O_RDONLY[^\n]*|execve\([^\n]*|ioctl\(\d+, (TCGETS|FIOCLEX|FIONCLEX|FIONBIO|SIOCGIFNAME)[^\n]*"
+    r"open(at)?\([^\n]*O_RDONLY[^\n]*|execve\([^\n]*|ioctl\(\d+, (TCGETS|FIOCLEX|FIONCLEX|FIONBIO|SIOCGIFNAME)[^\n]*"
     r"|sendto\([^\n]*nlmsg_type=(RTM_GET\w+|0x12)[^\n]*|openat\([^\n]*private/lock\", O_RDWR\|O_CREAT[^\n]*"
 )
 
