@@ -4,6 +4,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from errno import EROFS
+from inspect import signature
+from typing import Any
 
 import click
 import structlog
@@ -45,11 +47,9 @@ def fail(line: str, status: int = FAILED) -> None:
 
 
 def _filelock() -> FileLock:
-    """filelock's lock on the hooks' file, which stays root's alone."""
-    try:
-        return FileLock(paths.LOCK, timeout=_PATIENCE_SECONDS, mode=0o600)
-    except TypeError:  # filelock 3.9 of Debian 12 makes it with what the umask allows, and knows no mode
-        return FileLock(paths.LOCK, timeout=_PATIENCE_SECONDS)
+    """filelock's lock on the hooks' file, which stays root's alone (filelock 3.9 of Debian 12 knows no mode)."""
+    options: dict[str, Any] = {"mode": 0o600} if "mode" in signature(FileLock.__init__).parameters else {}
+    return FileLock(paths.LOCK, timeout=_PATIENCE_SECONDS, **options)
 
 
 @contextmanager

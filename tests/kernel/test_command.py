@@ -127,7 +127,6 @@ def conforms(value: Any, schema: Any, where: str) -> None:
         assert type(value) is schema, (where, value)
 
 
-@pytest.mark.fast
 def test_the_json_keeps_its_schema_in_every_state(world: World) -> None:
     """Nothing there, one line alone, adopted, down, held, wrong configuration, failed, with remarks: the same fields."""
     assert report(world)["links"] == []
@@ -182,7 +181,6 @@ def test_the_screen_shows_what_the_design_promises(lines: World) -> None:
     assert done.returncode == 1 and "ip rule add from all oif" in done.stdout and "multihook sync" in done.stdout
 
 
-@pytest.mark.fast
 def test_exit_statuses_and_the_worst_of_several(lines: World) -> None:
     """0 agrees; 3 a configured link is down; 1 differs; 78 the configuration; 2 usage. 78 before 1 before 3."""
 
@@ -230,7 +228,6 @@ def test_a_failed_run_is_remembered_until_a_good_one(lines: World) -> None:
 # --- without root, without the lock ---
 
 
-@pytest.mark.fast
 def test_status_needs_no_root(lines: World) -> None:
     """Anybody sees the same links and whether the kernel agrees; what only root may do is refused in one line."""
     mine, theirs = report(lines), report(lines, user="nobody")
@@ -455,7 +452,6 @@ def test_the_dry_run_says_what_sync_then_says_and_does(lines: World) -> None:
 # --- up, down, flush ---
 
 
-@pytest.mark.fast
 def test_down_takes_a_link_out_until_up_or_its_next_event(lines: World) -> None:
     """The others stay; sync and events of others leave it out; status says held and 3."""
     ours = lines.snapshot(foreign=False)
