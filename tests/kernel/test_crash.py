@@ -275,12 +275,12 @@ def test_a_flush_killed_anywhere_is_finished_by_the_next_flush_or_undone_by_sync
         assert ours(links) == goal
         return ["/usr/bin/multihook", "flush"]
 
-    for point in kill_points(links, prepare, stride=2):
+    for point in kill_points(links, prepare):
         points += 1
         if points % 2:
             links.multihook("flush", check=True)
             assert ours(links) == {"rules": [], "routes": [], "group": []}, point
-    assert points >= 6
+    assert points >= 10
     links.multihook("sync", check=True)
     assert ours(links) == goal and leftovers() == []
 
@@ -660,9 +660,8 @@ def test_damaged_state_is_as_good_as_none(links: World, path: Path) -> None:
         before = CANARY.read_bytes()
         changed(links, number)
         assert len(said(links)) <= 1, way
-        if path.parent not in (PRIVATE, Path("/etc/iproute2/rt_protos.d"), Path("/etc/iproute2/rt_tables.d")) or path.name == "compiled":
-            done = links.multihook("status")
-            assert "Traceback" not in done.stderr and done.returncode in (0, 1), (way, done)
+        done = links.multihook("status")
+        assert "Traceback" not in done.stderr and done.returncode in (0, 1), (way, done)
         assert CANARY.read_bytes() == before and not Path("/tmp/rig/nowhere").exists(), way
         if way in ("noise", "full folder", "symlink"):
             done = links.multihook("sync")
@@ -870,22 +869,22 @@ VOID = {
 }
 
 
-def test_a_mark_that_is_void_holds_nobody_back(links: World) -> None:
-    """An upgrade that died, or a mark that is damaged, must not keep hooks from working for ever."""
-    for number, (kind, content) in enumerate(VOID.items()):
-        MARK.write_bytes(content().encode("latin-1"))
-        changed(links, number)
-        assert said(links) == [] and waiting() == [], kind
+@pytest.mark.parametrize("kind", VOID)
+def test_a_mark_that_is_void_holds_nobody_back(links: World, kind: str) -> None:
+    """An upgrade that died must not keep hooks from working for ever."""
+    MARK.write_bytes(VOID[kind]().encode("latin-1"))
+    changed(links, 0)
+    assert said(links) == [] and waiting() == []
 
 
-def test_a_mark_that_is_not_roots_plain_file_holds_nobody_back(links: World) -> None:
+@pytest.mark.parametrize("way", ["fifo", "folder", "dangling symlink", "foreign owner", "writable by all", "device"])
+def test_a_mark_that_is_not_roots_plain_file_holds_nobody_back(links: World, way: str) -> None:
     """The mark is read with the same care as everything else."""
-    for number, way in enumerate(("fifo", "folder", "dangling symlink", "foreign owner", "writable by all", "device")):
-        MARK.write_text(f"{boot()}\n{int(uptime())}\n")
-        damage(MARK, way)
-        changed(links, number)
-        assert said(links) == [] and waiting() == [], way
-        clear_away(MARK)
+    MARK.write_text(f"{boot()}\n{int(uptime())}\n")
+    damage(MARK, way)
+    changed(links, 0)
+    assert said(links) == []
+    clear_away(MARK)
 
 
 def test_a_hook_that_begins_while_the_files_are_missing_waits_for_them(links: World) -> None:
