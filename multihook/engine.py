@@ -33,7 +33,7 @@ def plan(view: View) -> list[Step]:
     """The difference between what should be and what is, in the order in which to make it."""
     additions: list[tuple[int, Step]] = []
     removals: list[tuple[int, Step]] = []
-    for feature in visible():
+    for feature in visible(view):
         wanted = {thing.key: thing for thing in feature.desired(view)}
         there: dict[object, list[Any]] = {}
         for thing in feature.actual(view):
@@ -128,8 +128,11 @@ def signature(view: View, *, thorough: bool) -> str:
 
     `thorough` counts link by link, at a price that grows with their number.
     """
-    counts = [pair for feature in visible() for pair in feature.signature(view, thorough).items()]
-    return ",".join(f"{what}={count}" for what, count in sorted(counts))
+    known: str | None = view.memo.get(("signature", thorough))
+    if known is None:
+        counts = [pair for feature in visible(view) for pair in feature.signature(view, thorough).items()]
+        known = view.memo["signature", thorough] = ",".join(f"{what}={count}" for what, count in sorted(counts))
+    return known
 
 
 def is_disturbed(view: View, before: str, own: "list[Link]", *, thorough: bool) -> bool:

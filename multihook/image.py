@@ -1,9 +1,10 @@
 """The hot path's compiled code in one piece, read at once instead of found and opened module by module.
 
-27 modules cost a hook 3.6 ms to import one by one and 1.5 ms from one file, when the bare
+27 modules cost a hook 3.6 ms to import one by one and 1.3 ms from one file, when the bare
 interpreter takes 5.  The image is a cache in /run, made by the first run that misses it from the
 very sources it stands for; while one of them is another file it is not used, and what it does not
-hold is imported as ever.
+hold is imported as ever.  All code objects in one marshal share their strings; that, and leaving
+out what a hook never reads (annotations, docstrings, line numbers), took 0.5 ms of 7.8.
 """
 
 import sys
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from types import CodeType, ModuleType
 
 FILE = "/run/multihook/private/image"
-_HEADER = f"multihook image 1 {sys.hexversion:08x}\n".encode()
+_HEADER = f"multihook image 2 {sys.hexversion:08x}\n".encode()
 _CHECKSUM_BYTES = 4
 _LIMIT = 1 << 22
 
@@ -33,7 +34,10 @@ MODULES = (
 # Of these an event needs one at the most: they wait until they are asked for.
 _LATER = ("multihook.sources.dhclient", "multihook.sources.pppd")
 
-_codes: dict[str, tuple[str, bool, bytes]] = {}
+# PEP 563: annotations are kept as text instead of being evaluated (CO_FUTURE_ANNOTATIONS, Include/cpython/code.h).
+_UNEVALUATED = 0x1000000
+
+_codes: "dict[str, tuple[str, bool, CodeType]]" = {}
 
 
 class Finder:
@@ -58,8 +62,7 @@ class Finder:
     @staticmethod
     def exec_module(module: "ModuleType") -> None:
         """Run the module's code in it."""
-        code: CodeType = loads(_codes[module.__name__][2])
-        exec(code, module.__dict__)  # noqa: S102  # what every import does
+        exec(_codes[module.__name__][2], module.__dict__)  # noqa: S102  # what every import does
 
 
 def use() -> None:
@@ -85,7 +88,7 @@ def _make(name: str) -> None:
     if is_package:
         module.__path__ = [origin.rpartition("/")[0]]
     sys.modules[name] = module
-    exec(loads(code), module.__dict__)  # noqa: S102  # what every import does
+    exec(code, module.__dict__)  # noqa: S102  # what every import does
     setattr(sys.modules[parent], own, module)
 
 
@@ -100,14 +103,14 @@ def _stamp(path: str) -> tuple[int, int, int, int]:
     return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
 
 
-def _load() -> tuple[list[tuple[str, tuple[int, int, int, int]]], dict[str, tuple[str, bool, bytes]]]:
+def _load() -> "tuple[list[tuple[str, tuple[int, int, int, int]]], dict[str, tuple[str, bool, CodeType]]]":
     """What the file holds.  It is code: only root's own, unwritable to others, whole and unharmed will do."""
     fd = posix_open(FILE, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
     try:
         status = fstat(fd)
         if status.st_uid != 0 or status.st_mode & 0o170022 != 0o100000 or status.st_size > _LIMIT:
             raise ValueError(FILE)
-        data = read(fd, _LIMIT)
+        data = read(fd, status.st_size)
     finally:
         close(fd)
     start = len(_HEADER) + _CHECKSUM_BYTES
@@ -131,14 +134,20 @@ def renew() -> None:
             path = f"{path}/__init__.py" if is_package else f"{path}.py"
             stamps.append((path, _stamp(path)))
             with open(path, "rb") as source:
-                code = compile(source.read(), path, "exec", dont_inherit=True, optimize=2)
-            codes[f"multihook.{module}"] = (path, is_package, dumps(code))
+                code = compile(source.read(), path, "exec", _UNEVALUATED, dont_inherit=True, optimize=2)
+            codes[f"multihook.{module}"] = (path, is_package, _without_lines(code))
         body = dumps((stamps, codes))
         files.folder(paths.RUN, 0o755)
         files.folder(paths.PRIVATE, 0o700)
         files.replace(FILE, _HEADER + crc32(body).to_bytes(_CHECKSUM_BYTES, "big") + body, 0o600)
     except (OSError, SyntaxError, ValueError):
         return  # read-only or full /run, or dpkg at work: the next run tries again
+
+
+def _without_lines(code: "CodeType") -> "CodeType":
+    """The same code without line numbers: no traceback is ever shown, and they are a quarter of the file."""
+    consts = tuple(_without_lines(one) if hasattr(one, "co_linetable") else one for one in code.co_consts)
+    return code.replace(co_linetable=b"", co_consts=consts)
 
 
 def _is_file(path: str) -> bool:

@@ -106,8 +106,12 @@ class Step:
         return self.old if self.new is None else self.new
 
 
-def visible() -> "tuple[Feature, ...]":
-    """The features there are.  A new one is one module and one line here."""
+def visible(view: View) -> "list[Feature]":
+    """The features that this run has to look at.  A new one is one module and its lines here.
+
+    A run over everything looks at all of them: what the configuration does not ask for any more
+    is taken away then.  An event's run leaves out what nobody asked for, its import included.
+    """
     from multihook.features import routing
 
-    return (routing,)
+    return [routing]

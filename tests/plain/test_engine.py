@@ -98,7 +98,7 @@ class Lists:
 
 
 def use(monkeypatch: pytest.MonkeyPatch, *features: Lists) -> View:
-    monkeypatch.setattr(engine, "visible", lambda: features)
+    monkeypatch.setattr(engine, "visible", lambda _: features)
     return View()
 
 
@@ -284,7 +284,7 @@ def test_killed_at_any_step_and_run_again_it_ends_the_same(monkeypatch: pytest.M
 def test_every_visible_feature_gives_what_the_contract_says() -> None:
     from multihook.features import visible
 
-    features = visible()
+    features = visible(View())
     assert [feature.NAME for feature in features] == ["routing"]
     for feature, name in itertools.product(
         features, ("desired", "actual", "add", "change", "remove", "commands", "place", "clash", "signature")
