@@ -366,7 +366,8 @@ def test_a_waiter_does_not_take_a_lock_that_has_been_deleted_for_the_lock(links:
     links.sessions["ppp0"].readdress(OTHER)
     first = hold()
     hook = links.box.popen(*event("ip-up", "ppp0", OTHER))
-    wait_until("the hook to wait", waiting)
+    # Spooled is not yet waiting: with the lock deleted in between it would take the new one at once.
+    wait_until("the hook to wait", lambda: f" {hook.pid} " in blocked(LOCK.stat().st_ino))
     LOCK.unlink()
     LOCK.touch(0o600)
     second = hold()
