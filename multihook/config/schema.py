@@ -283,7 +283,7 @@ class _Check:
 
     def __init__(self, document: Document, others: "tables.Others", forgive: bool) -> None:
         self.document = document
-        self.used_tables, self.used_names, self.used_protocols = others
+        self.used_tables, self.used_names, self.used_protocols, self.pairs = others
         self.forgive = forgive
         self.problems: list[Problem] = []
         self.count = 0
@@ -439,6 +439,10 @@ class _Check:
     def compare_with_others(self, settings: dict[str, Any], links: dict[str, Link]) -> None:
         """Names and numbers that the files of iproute2 give to somebody else."""
         for name, link in links.items():
+            # "200 dsl" in the administrator's own rt_tables says the same as we do; HOWTOs begin with such a line.
+            own = (link["table"], name)
+            if {pair for pair in self.pairs if pair[0] == own[0] or pair[1] == own[1]} == {own}:
+                continue
             if name in self.used_names:
                 where = foreign(self.used_names[name])
                 self.refuse(("link", name), f"the name is taken by {where}; rename the link or remove that line")

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
     from multihook.config.schema import Config
 
-    # {number: who has it} and {name: where it is defined}
-    Others = tuple[dict[int, str], dict[str, str], dict[int, str]]
+    # table numbers {number: who has it}, table names {name: where it is defined}, protocols {number: who has it},
+    # and which number goes with which name
+    Others = tuple[dict[int, str], dict[str, str], dict[int, str], set[tuple[int, str]]]
 
 # Where iproute2 looks (rt_names.c): Debian 12 has the first, Debian 13 the second as well.
 ETC = "/etc/iproute2"
@@ -173,14 +174,16 @@ def watched() -> tuple[list[str], list[tuple[str, str]]]:
 
 
 def others() -> "Others":
-    """(table numbers, table names, protocol numbers) that the files of iproute2 give to somebody, and to whom."""
+    """What the files of iproute2 give to somebody, and to whom."""
     tables: dict[int, str] = {}
     names: dict[str, str] = {}
+    pairs: set[tuple[int, str]] = set()
     for number, name, path in _entries("rt_tables"):
         tables.setdefault(number, f"table {name} in {path}")
         names.setdefault(name, f"table {number} in {path}")
+        pairs.add((number, name))
     protocols = {number: f"{name} in {path}" for number, name, path in _entries("rt_protos")}
-    return tables, names, protocols
+    return tables, names, protocols, pairs
 
 
 def _entries(kind: str) -> list[tuple[int, str, str]]:

@@ -646,12 +646,12 @@ def test_names_that_others_took_since_do_not_end_the_last_good_one(machine: Mach
     machine.settle()
     compiled.load()
     path = machine.iproute2 / "rt_tables"
-    path.write_text("200 dsl\n1000 cable\n")
+    path.write_text("1000 dsl\n200 cable\n")
     config = compiled.load()
     assert config["usable"] is True
     assert config["links"]["dsl"]["table"] == 200
     assert config["error"] == (
-        f"{machine.settings}: link.dsl: the name is taken by table 200 in {path}; "
+        f"{machine.settings}: link.dsl: the name is taken by table 1000 in {path}; "
         "rename the link or remove that line (and 2 more)"
     )
     assert config["links"]["cable"]["table"] == 1001

@@ -17,7 +17,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 LINK = '[link.dsl]\ninterface = "ppp0"\n'
 OTHER = '[link.b]\ninterface = "eth1"\n'
 TOP = "[multihook]\n"
-NOBODY: tuple[dict[int, str], dict[str, str], dict[int, str]] = ({}, {}, {})
+NOBODY: "tables.Others" = ({}, {}, {}, set())
 
 
 def build(machine: Machine, text: str, others: Any = NOBODY) -> tuple[schema.Config, list[str]]:
@@ -230,6 +230,7 @@ TAKEN = (
     {200: "table pipe2 in /etc/iproute2/rt_tables"},
     {"pipe2": "table 200 in /etc/iproute2/rt_tables"},
     {109: "mine in /etc/iproute2/rt_protos"},
+    {(200, "pipe2")},
 )
 
 
@@ -255,6 +256,14 @@ TAKEN = (
 )
 def test_what_others_have_is_refused(machine: Machine, text: str, message: str) -> None:
     assert refusal(machine, text, TAKEN) == [message]
+
+
+def test_the_very_same_name_and_number_elsewhere_are_no_clash(machine: Machine) -> None:
+    """The seeds' first step is such a line in rt_tables; taking it out again would be asked for nothing."""
+    text = "[link.pipe2]\ninterface = 'eth1'\ntable = 200\n[multihook]\nrt_proto = 110"
+    assert build(machine, text, TAKEN)[0]["links"]["pipe2"]["table"] == 200
+    for more in ({(201, "pipe2")}, {(200, "dsl")}):
+        assert refusal(machine, text, (*TAKEN[:3], TAKEN[3] | more))
 
 
 def test_what_others_have_by_now_is_forgiven_to_the_last_good_one(machine: Machine) -> None:

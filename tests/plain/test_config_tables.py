@@ -235,7 +235,7 @@ def test_who_has_which_number_as_iproute2_reads_it(machine: Machine) -> None:
     (machine.iproute2 / "rt_protos").write_bytes(b"2 kernel\n109 mine\n\xff\xfe\n")
     machine.share.mkdir(parents=True)
     (machine.share / "rt_tables").write_text("254 main\n200 later\n")
-    used, names, protocols = tables.others()
+    used, names, protocols, pairs = tables.others()
     etc = machine.iproute2
     assert used == {
         255: f"table local in {etc}/rt_tables",
@@ -247,6 +247,7 @@ def test_who_has_which_number_as_iproute2_reads_it(machine: Machine) -> None:
     }
     assert names["five"] == f"table 500 in {parts}/x.conf"
     assert names["later"] == f"table 200 in {machine.share}/rt_tables"
+    assert pairs >= {(200, "pipe2"), (200, "later"), (500, "five")} and (600, "ours") not in pairs
     assert protocols == {2: f"kernel in {etc}/rt_protos", 109: f"mine in {etc}/rt_protos"}
 
 
@@ -256,7 +257,7 @@ def test_files_of_iproute2_that_cannot_be_read_decide_nothing(
     os.mkfifo(machine.iproute2 / "rt_tables")
     (machine.iproute2 / "rt_protos").mkdir()
     (machine.iproute2 / "rt_tables.d").write_text("")
-    assert tables.others() == ({}, {}, {})
+    assert tables.others() == ({}, {}, {}, set())
 
 
 @pytest.mark.parametrize("distribution", ["bookworm", "trixie"])

@@ -21,7 +21,7 @@ Config = schema.Config
 def configuration(settings: str = "", used_names: tuple[str, ...] = ()) -> Config:
     """The configuration that a multihook.toml means, on a machine without foreign tables."""
     names = dict.fromkeys(used_names, "somebody's")
-    config, _ = schema.build(toml.Document(tomllib.loads(settings), {}, []), ({}, names, {}), forgive=True)
+    config, _ = schema.build(toml.Document(tomllib.loads(settings), {}, []), ({}, names, {}, set()), forgive=True)
     return config
 
 
