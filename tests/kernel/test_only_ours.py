@@ -129,14 +129,32 @@ def furnish(world: World) -> None:
         path.write_text(text)
 
 
+# What multihook and these tests write below /etc: no other file of that name is ours.
+OWN_FILES = (
+    "/etc/iproute2/rt_tables.d/multihook.conf",
+    "/etc/iproute2/rt_protos.d/multihook.conf",
+    "/etc/multihook/multihook.toml",
+)
+
+
 def files() -> dict[str, tuple[object, ...]]:
-    """Every file below /etc but our own, down to its inode: nobody wrote to them."""
+    """Every file and link below /etc but our own, down to its inode: nobody wrote to them, or made new ones."""
     found: dict[str, tuple[object, ...]] = {}
     for path in Path("/etc").rglob("*"):
-        if path.is_symlink() or not path.is_file() or path.name in ("multihook.conf", "multihook.toml"):
+        if str(path) in OWN_FILES or (path.is_dir() and not path.is_symlink()):
             continue
-        status = path.stat()
+        status = path.lstat()
         found[str(path)] = (status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_mode, status.st_uid)
+    return found
+
+
+def cards(world: World) -> dict[str, dict[str, object]]:
+    """Every interface with its flags, sizes and queue; the group only of those that are no links."""
+    found = {}
+    for entry in world.box.ip_json("link"):
+        if entry["ifname"] not in OTHERS:
+            del entry["group"]
+        found[entry["ifname"]] = entry
     return found
 
 
@@ -163,10 +181,9 @@ def sysctls(world: World) -> dict[str, str]:
 
 def foreign(world: World) -> dict[str, object]:
     """What others own, and where their traffic goes."""
-    groups = {entry["ifname"]: entry["group"] for entry in world.box.ip_json("link") if entry["ifname"] in OTHERS}
     return {
         **world.snapshot(ours=False),
-        "groups": groups,
+        "cards": cards(world),
         "answers": answers(world),
         "sysctls": sysctls(world),
         "files": files(),
