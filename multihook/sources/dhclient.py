@@ -4,7 +4,7 @@ Seen in captures: BOUND may carry an old address unlike the new one (after a NAK
 was answered to a broadcast says RENEW and not REBIND, FAIL carries no addresses at all.
 """
 
-from multihook.address import network_of, text, why_unusable
+from multihook.address import network_of, network_text, text, why_unusable
 from multihook.sources import (
     CHECK,
     DOWN,
@@ -16,6 +16,7 @@ from multihook.sources import (
     checked_interface,
 )
 
+_CLASSLESS = "new_rfc3442_classless_static_routes"
 _LONGEST_OPTION = 4096
 _MOST_ROUTES = 32
 
@@ -50,14 +51,17 @@ def _up(event: Event, variables: dict[str, str]) -> Event:
     event.address = checked_address(event, "address", "new_ip_address", variables.get("new_ip_address", ""))
     routers = variables.get("new_routers", "")
     what = "new_routers"
-    classless = variables.get("new_rfc3442_classless_static_routes", "")
+    classless = variables.get(_CLASSLESS, "")
     if classless:
         routes = _classless_routes(event, classless)
         if routes is not None:
             # RFC 3442: where the classless routes are there, the router option must be ignored.
             routers = " ".join(text(router) for _, prefixlen, router in routes if not prefixlen)
             what = "the router of 0.0.0.0/0 in option 121"
-            event.routes = [route for route in routes if route[1]][:_MOST_ROUTES]
+            others = [route for route in routes if route[1]]
+            event.routes = others[:_MOST_ROUTES]
+            if len(others) > _MOST_ROUTES:
+                event.refused.append(f"{_CLASSLESS}: the routes beyond the first {_MOST_ROUTES} of {len(others)}")
     event.gateway = checked_gateway(event, what, routers)
     resolvers = variables.get("new_domain_name_servers", "")
     event.resolvers = checked_addresses(event, "resolvers", "new_domain_name_servers", resolvers)
@@ -75,10 +79,10 @@ def _classless_routes(event: Event, classless: str) -> list[tuple[bytes, int, by
     """
     words = classless.split()
     if len(classless) > _LONGEST_OPTION or not words or not all(map(_is_octet, words)):
-        event.refuse("routes", "new_rfc3442_classless_static_routes is not a list of octets")
+        event.refuse("routes", f"{_CLASSLESS} is not a list of octets")
         return None
     octets = bytes(int(word) for word in words)
-    found = []
+    found, problems = [], []
     position = 0
     while position < len(octets):
         length = octets[position]
@@ -86,12 +90,19 @@ def _classless_routes(event: Event, classless: str) -> list[tuple[bytes, int, by
         network = octets[position + 1 : position + 1 + significant]
         router = octets[position + 1 + significant : position + 5 + significant]
         if length > 32 or len(router) != 4:
-            event.refuse("routes", "new_rfc3442_classless_static_routes ends in the middle of a route")
+            event.refuse("routes", f"{_CLASSLESS} ends in the middle of a route")
             return None
-        network += bytes(4 - significant)
-        if not length or not (why_unusable(network) or (any(router) and why_unusable(router))):
-            found.append((network_of(network, length), length, router))
+        network = network_of(network + bytes(4 - significant), length)
+        why = (why_unusable(network) or (any(router) and why_unusable(router))) if length else ""
+        if why:
+            problems.append(f"{_CLASSLESS}: {network_text(network, length)} by {text(router)} is {why}")
+        else:
+            found.append((network, length, router))
         position += 5 + significant
+    if problems:
+        # The others are good: it is not doubtful what they are.
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        event.refused.append(problems[0] + more)
     return found
 
 

@@ -371,7 +371,7 @@ def test_of_a_hundred_values_the_first_eight_are_used_and_one_line_says_so(varia
     ("0 192 0 2 1", "192.0.2.1"),  # off the segment: the table says onlink
     ("24 192 0 2 198 51 100 1", "-"),  # RFC 3442: the router option is ignored all the same
     ("24 198 51 100 0 0 0 0", "-"),
-    ("1 0 198 51 100 1 1 128 198 51 100 1", "-"),  # two halves are no default
+    ("2 64 198 51 100 1 1 128 198 51 100 1", "-"),  # parts of it are no default
 ])  # fmt: skip
 def test_where_option_121_is_there_it_alone_says_the_next_hop(routes: str, gateway: str) -> None:
     event = dhclient(new_rfc3442_classless_static_routes=routes)
@@ -418,11 +418,23 @@ def test_the_other_routes_of_option_121_come_with_the_lease(routes: str, kept: l
     event = dhclient(new_rfc3442_classless_static_routes=routes)
     assert [f"{network_text(network, length)} via {text(router)}" for network, length, router in event.routes] == kept
     assert text(event.gateway) == ("198.51.100.9" if routes.endswith(" 9") else "-")  # never the router option's
+    assert len(event.refused) == (not kept) and "routes" not in event.doubtful
 
 
-def test_of_a_thousand_routes_of_option_121_a_bounded_number_is_kept() -> None:
-    event = dhclient(new_rfc3442_classless_static_routes=" ".join(f"24 10 {n} 0 198 51 100 1" for n in range(200)))
-    assert 0 <= len(event.routes) < 200
+def test_a_bad_route_of_option_121_is_named_and_the_others_are_used() -> None:
+    event = dhclient(
+        new_rfc3442_classless_static_routes="8 127 198 51 100 1 4 224 198 51 100 1 24 192 0 2 198 51 100 1 0 198 51 100 9"
+    )
+    assert [network_text(network, length) for network, length, _ in event.routes] == ["192.0.2.0/24"]
+    assert text(event.gateway) == "198.51.100.9"
+    name = "new_rfc3442_classless_static_routes"
+    assert event.refused == [f"{name}: 127.0.0.0/8 by 198.51.100.1 is in 127.0.0.0/8 (and 1 more)"]
+
+
+def test_of_a_hundred_routes_of_option_121_a_bounded_number_is_kept() -> None:
+    event = dhclient(new_rfc3442_classless_static_routes=" ".join(f"24 10 {n} 0 198 51 100 1" for n in range(100)))
+    assert len(event.routes) == 32
+    assert event.refused == ["new_rfc3442_classless_static_routes: the routes beyond the first 32 of 100"]
 
 
 # --- hostile ---
