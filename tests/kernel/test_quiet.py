@@ -15,6 +15,9 @@ from world.namespaces import wait_until
 
 ONE, TWO, CABLE, ROUTER, PEER = "203.0.113.45", "203.0.113.46", "198.51.100.7", "198.51.100.1", "203.0.113.1"
 CONFIG = """
+[multihook]
+ignore = ["wg*"]
+
 [link.dsl]
 interface = "ppp0"
 table = 200
@@ -103,6 +106,9 @@ NO_NEWS: dict[str, Callable[[World], object]] = {
     "IPv6 reasons": lambda w: [dhclient(w, r, new_ip6_address="2001:db8::1") for r in ("PREINIT6", "BOUND6", "RENEW6", "STOP6")],
     "an unknown reason": lambda w: dhclient(w, "SOMETHING", **LEASE),
     "an expired lease of another address": lambda w: dhclient(w, "EXPIRE", old_ip_address="198.51.100.99"),
+    "an ignored interface": lambda w: dhclient(w, "BOUND", **{**LEASE, "interface": "wg0"}),
+    "a session that leads nowhere": lambda w: [w.box.run(*EVENT[:2], way, "ppp9", *EVENT[4:6], "192.0.2.1", "10.20.0.1", "") for way in ("ip-up", "ip-down")],
+    "a lease of no interface": lambda w: dhclient(w, "BOUND", **{**LEASE, "interface": "eth9", "new_ip_address": "192.0.2.9"}),
     "status": lambda w: [w.multihook("status", *words) for words in ([], ["--json"], ["cable"])],
     "status without root": lambda w: w.multihook("status", user="nobody"),
     "check-config": lambda w: w.multihook("check-config", check=True),
