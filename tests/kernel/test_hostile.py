@@ -194,6 +194,13 @@ def test_a_hostile_router_of_a_new_lease(lines: World) -> None:
         hook(lines, {**GOOD, "new_routers": value})
         one_line(lines, value)
         same(lines, before, value)
+    # Of several the first that can be one.
+    lines.box.ip("addr add 198.51.100.8/24 dev wan1", f"addr del {CABLE}/24 dev wan1", "addr replace 198.51.100.8/24 dev wan1")
+    unforgettable(lines)
+    lines.log.clear()
+    routers = f"0.0.0.0 198.51.100.8 169.254.1.1 {ROUTER} 198.51.100.9"
+    hook(lines, {**GOOD, "reason": "BOUND", "new_ip_address": "198.51.100.8", "new_routers": routers})
+    assert f"default via {ROUTER} dev wan1 proto 109 src 198.51.100.8" in lines.routes(201)
     assert lines.multihook("status").returncode == 0
 
 
@@ -216,6 +223,51 @@ def test_hostile_classless_routes(lines: World) -> None:
         assert "default dev ppp0 proto 109 scope link src 203.0.113.45" in lines.routes(200)
 
 
+HOSTILE_ROUTES = {
+    "loopback": "8 127 198 51 100 1",
+    "one address of it": "32 127 0 0 1 198 51 100 1",
+    "multicast": "4 224 198 51 100 1",
+    "everything reserved": "4 240 198 51 100 1",
+    "the network of nobody": "8 0 198 51 100 1",
+    "by loopback": "16 10 9 127 0 0 1",
+    "by multicast": "16 10 9 224 0 0 5",
+    "by broadcast": "16 10 9 255 255 255 255",
+    "by the broadcast address of the segment": "16 10 9 198 51 100 255",
+    "by the link's own address": f"16 10 9 {CABLE.replace('.', ' ')}",
+    "by an address of another link": f"16 10 9 {DSL.replace('.', ' ')}",
+}
+
+
+def test_hostile_routes_beside_a_good_default_are_left_out_and_said(lines: World) -> None:
+    """Option 121 that can be read, with one route that can be none: it alone is not used, and one line names it."""
+    before = kernel(state(lines))
+    good = f" 0 {ROUTER.replace('.', ' ')}"
+    for what, routes in HOSTILE_ROUTES.items():
+        unforgettable(lines)
+        hook(lines, {**GOOD, "new_rfc3442_classless_static_routes": routes + good})
+        assert "not used" in one_line(lines, what)
+        assert kernel(state(lines)) == before, what
+    assert lines.multihook("status").returncode == 0
+
+
+def test_of_many_classless_routes_a_bounded_number_is_used(lines: World) -> None:
+    """Thirty-two are used and the rest is said; an option longer than any is refused as a whole."""
+    before = kernel(state(lines))
+    for first, count in ((10, 100), (50, 250), (100, 5000)):
+        unforgettable(lines)
+        lines.log.clear()
+        words = " ".join(f"24 10 {first + n // 250} {n % 250} {ROUTER.replace('.', ' ')}" for n in range(count))
+        start = time.monotonic()
+        hook(lines, {**GOOD, "new_rfc3442_classless_static_routes": words + f" 0 {ROUTER.replace('.', ' ')}"})
+        assert time.monotonic() - start < 1
+        # What is refused as a whole leaves those of the renewal before.
+        assert len([route for route in lines.routes(201) if route.startswith("10.10.")]) == 32, count
+        assert len([route for route in lines.routes(201) if route.startswith("10.")]) == 32, count
+        assert sum("new_rfc3442_classless_static_routes" in line for line in lines.log.lines()) == 1
+    hook(lines, GOOD)
+    assert kernel(state(lines)) == before
+
+
 def test_a_hostile_name_of_an_interface(lines: World) -> None:
     """Refused by name, whether the kernel has such an interface or not."""
     before = state(lines)
@@ -230,7 +282,7 @@ def test_hostile_reasons_and_variables_that_nobody_reads(lines: World) -> None:
     """An unknown reason is a look at the link and nothing more; other variables are never looked at."""
     before = state(lines)
     for value in POISON:
-        hook(lines, {**GOOD, "reason": value})
+        hook(lines, {**GOOD, "reason": value, "new_ip_address": "198.51.100.99", "new_routers": "198.51.100.77"})
         others = ("new_domain_name", "new_host_name", "new_subnet_mask", "new_bootp", "new_wpad_url", "pid", "medium", "IFS_")
         hook(lines, {**GOOD, **dict.fromkeys(others if len(value) < LONGEST else others[:2], value)})
     same(lines, before, "in the end")
@@ -481,6 +533,7 @@ WRONG_FILES: dict[str, str | bytes] = {
     "2 MB": LINKS + "\n#" + "x" * (2 << 20),
     "deep lists": LINKS + "\n[multihook]\nignore = " + "[" * 5000 + "]" * 5000 + "\n",
     "deep keys": LINKS + "\n" + "a." * 5000 + "b = 1\n",
+    "keys as deep as a file is long": LINKS + "\n" + "a." * 400000 + "b = 1\n",
     "link is no table": "link = 3\n",
     "multihook is no table": "multihook = 3\n",
     "a thousand mistakes": "".join(f"[link.X{n}]\n" for n in range(1000)),
