@@ -27,7 +27,8 @@ What is known
                 good one), schema (every key and refusal), toml (files and error positions),
                 tables (numbers, who uses which, allotment)
     sources/    what programs tell their hooks, read with care (a new source is one module here,
-                its variables in sources/__init__, one entry point in hooks/): pppd, dhclient
+                its variables in sources/__init__, one entry point in hooks/): pppd, ifupdown,
+                dhclient, dhcpcd, dhcp (what the two clients say alike)
 
 What keeps it safe
     record      the last result; the certificate of the last whole run

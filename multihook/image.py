@@ -29,10 +29,11 @@ MODULES = (
     "paths", "address", "files", "journal", "repeats", "lock", "spool", "record", "kernel",
     "kernel.rtnetlink", "kernel.addresses", "kernel.interfaces", "kernel.routes", "kernel.rules",
     "kernel.facts", "sources", "config", "config.compiled", "config.tables", "leases", "links",
-    "features", "features.routing", "engine", "survey", "run", "hook", "sources.dhclient", "sources.pppd",
+    "features", "features.routing", "engine", "survey", "run", "hook", "sources.dhcp", "sources.dhclient",
+    "sources.dhcpcd", "sources.ifupdown", "sources.pppd",
 )  # fmt: skip
-# Of these an event needs one at the most: they wait until they are asked for.
-_LATER = ("multihook.sources.dhclient", "multihook.sources.pppd")
+# Of these an event needs one or two: they wait until they are asked for.
+_LATER = tuple(f"multihook.sources.{name}" for name in ("dhcp", "dhclient", "dhcpcd", "ifupdown", "pppd"))
 
 # PEP 563: annotations are kept as text instead of being evaluated (CO_FUTURE_ANNOTATIONS, Include/cpython/code.h).
 _UNEVALUATED = 0x1000000

@@ -15,7 +15,15 @@ DHCLIENT_VARIABLES = frozenset((
     "new_rfc3442_classless_static_routes", "new_domain_name_servers",
     "new_dhcp_server_identifier", "old_ip_address",
 ))  # fmt: skip
-VARIABLES = {"pppd": PPPD_VARIABLES, "dhclient": DHCLIENT_VARIABLES}
+DHCPCD_VARIABLES = frozenset((
+    "reason", "interface", "ifflags", "new_ip_address", "new_routers",
+    "new_classless_static_routes", "new_ms_classless_static_routes", "new_domain_name_servers",
+    "new_dhcp_server_identifier", "old_ip_address",
+))  # fmt: skip
+IFUPDOWN_VARIABLES = frozenset(("IFACE", "ADDRFAM", "METHOD", "IF_ADDRESS", "IF_GATEWAY"))
+VARIABLES = {
+    "pppd": PPPD_VARIABLES, "dhclient": DHCLIENT_VARIABLES, "dhcpcd": DHCPCD_VARIABLES, "ifupdown": IFUPDOWN_VARIABLES,
+}  # fmt: skip
 
 UP, DOWN, CHECK = "up", "down", "check"
 
@@ -146,4 +154,12 @@ def translate(source: str, arguments: list[str], variables: dict[str, str]) -> E
         from multihook.sources import dhclient
 
         return dhclient.translate(variables)
+    if source == "dhcpcd":
+        from multihook.sources import dhcpcd
+
+        return dhcpcd.translate(variables)
+    if source == "ifupdown":
+        from multihook.sources import ifupdown
+
+        return ifupdown.translate(arguments, variables)
     raise Refused(f'"{foreign(source)}" is no source of events')

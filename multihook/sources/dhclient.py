@@ -4,21 +4,11 @@ Seen in captures: BOUND may carry an old address unlike the new one (after a NAK
 was answered to a broadcast says RENEW and not REBIND, FAIL carries no addresses at all.
 """
 
-from multihook.address import network_of, network_text, text, why_unusable
-from multihook.sources import (
-    CHECK,
-    DOWN,
-    UP,
-    Event,
-    checked_address,
-    checked_addresses,
-    checked_gateway,
-    checked_interface,
-)
+from multihook.address import network_of
+from multihook.sources import CHECK, DOWN, UP, Event, checked_address, checked_interface
+from multihook.sources.dhcp import LONGEST_OPTION, fill, fill_routes
 
 _CLASSLESS = "new_rfc3442_classless_static_routes"
-_LONGEST_OPTION = 4096
-_MOST_ROUTES = 32
 
 _UP = frozenset(("BOUND", "RENEW", "REBIND", "REBOOT", "TIMEOUT"))
 _DOWN = frozenset(("EXPIRE", "FAIL", "RELEASE", "STOP"))
@@ -48,25 +38,10 @@ def translate(variables: dict[str, str]) -> Event | None:
 
 
 def _up(event: Event, variables: dict[str, str]) -> Event:
-    event.address = checked_address(event, "address", "new_ip_address", variables.get("new_ip_address", ""))
-    routers = variables.get("new_routers", "")
-    what = "new_routers"
+    fill(event, variables)
     classless = variables.get(_CLASSLESS, "")
-    if classless:
-        routes = _classless_routes(event, classless)
-        if routes is not None:
-            # RFC 3442: where the classless routes are there, the router option must be ignored.
-            routers = " ".join(text(router) for _, prefixlen, router in routes if not prefixlen)
-            what = "the router of 0.0.0.0/0 in option 121"
-            others = [route for route in routes if route[1]]
-            event.routes = others[:_MOST_ROUTES]
-            if len(others) > _MOST_ROUTES:
-                event.refused.append(f"{_CLASSLESS}: the routes beyond the first {_MOST_ROUTES} of {len(others)}")
-    event.gateway = checked_gateway(event, what, routers)
-    resolvers = variables.get("new_domain_name_servers", "")
-    event.resolvers = checked_addresses(event, "resolvers", "new_domain_name_servers", resolvers)
-    server = variables.get("new_dhcp_server_identifier", "")
-    event.server = checked_address(event, "server", "new_dhcp_server_identifier", server)
+    routes = _classless_routes(event, classless) if classless else None
+    fill_routes(event, variables.get("new_routers", ""), _CLASSLESS, routes)
     return event
 
 
@@ -78,11 +53,11 @@ def _classless_routes(event: Event, classless: str) -> list[tuple[bytes, int, by
     Debian's script for them runs after ours, so main does not have them yet.
     """
     words = classless.split()
-    if len(classless) > _LONGEST_OPTION or not words or not all(map(_is_octet, words)):
+    if len(classless) > LONGEST_OPTION or not words or not all(map(_is_octet, words)):
         event.refuse("routes", f"{_CLASSLESS} is not a list of octets")
         return None
     octets = bytes(int(word) for word in words)
-    found, problems = [], []
+    found = []
     position = 0
     while position < len(octets):
         length = octets[position]
@@ -92,17 +67,8 @@ def _classless_routes(event: Event, classless: str) -> list[tuple[bytes, int, by
         if length > 32 or len(router) != 4:
             event.refuse("routes", f"{_CLASSLESS} ends in the middle of a route")
             return None
-        network = network_of(network + bytes(4 - significant), length)
-        why = (why_unusable(network) or (any(router) and why_unusable(router))) if length else ""
-        if why:
-            problems.append(f"{_CLASSLESS}: {network_text(network, length)} by {text(router)} is {why}")
-        else:
-            found.append((network, length, router))
+        found.append((network_of(network + bytes(4 - significant), length), length, router))
         position += 5 + significant
-    if problems:
-        # The others are good: it is not doubtful what they are.
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        event.refused.append(problems[0] + more)
     return found
 
 

@@ -22,6 +22,8 @@ CONFFILES = {
     "/etc/ppp/ipv6-up.d/multihook",
     "/etc/ppp/ipv6-down.d/multihook",
     "/etc/dhcp/dhclient-exit-hooks.d/multihook",
+    "/etc/network/if-up.d/multihook",
+    "/etc/network/if-post-down.d/multihook",
     "/etc/multihook/multihook.toml",
 }
 GENERATED = ("/etc/iproute2/rt_protos.d/multihook.conf", "/etc/iproute2/rt_tables.d/multihook.conf")
@@ -109,6 +111,8 @@ def test_the_whole_life_of_the_package(world: World, machine: Machine) -> None:
     assert {word for word in listed if word.startswith("/")} == CONFFILES
     for folder in ("ip-up.d", "ip-down.d", "ipv6-up.d", "ipv6-down.d"):
         assert f"/etc/ppp/{folder}/multihook" in machine.run("run-parts", "--test", f"/etc/ppp/{folder}").stdout
+    for folder in ("if-up.d", "if-post-down.d"):
+        assert f"/etc/network/{folder}/multihook" in machine.run("run-parts", "--test", f"/etc/network/{folder}").stdout
     for path in ("/etc/multihook/conf.d", "/etc/multihook/notify.d", "/etc/iproute2/rt_tables.d", "/etc/iproute2/rt_protos.d", "/var/lib/multihook"):
         assert machine.path(path).is_dir()
     assert machine.run("dpkg", "--verify", "multihook").stdout == ""
@@ -117,6 +121,9 @@ def test_the_whole_life_of_the_package(world: World, machine: Machine) -> None:
                  "man/man8/multihook.8.gz", "man/man5/multihook.toml.5.gz", "doc/multihook/copyright"):  # fmt: skip
         assert f"/usr/share/{path}" in shipped
     assert {"/usr/bin/multihook", "/usr/lib/multihook/event", "/usr/lib/tmpfiles.d/multihook.conf"} <= shipped
+    # Not conffiles: they go with the package.
+    assert "/usr/lib/dhcpcd/dhcpcd-hooks/90-multihook" in shipped
+    assert "/usr/lib/systemd/system/dhcpcd.service.d/multihook.conf" in shipped
     assert any(path.endswith("/systemd/system/multihook.service") for path in shipped)
     assert "wan1" in machine.run("ip", "rule").stdout, "ip shows our tables by name"
 

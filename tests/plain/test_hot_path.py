@@ -76,6 +76,10 @@ kernel.no_link("ppp0")
 event({}, "pppd", "ip-down", "ppp0", "", "0", "203.0.113.45", "192.0.2.1", "dsl")
 kernel.link("ppp0", "203.0.113.77 peer 192.0.2.1", ppp=True)
 event({}, "pppd", "ip-up", "ppp0", "", "0", "203.0.113.77", "192.0.2.1", "dsl")
+lease[b"new_classless_static_routes"] = lease.pop(b"new_rfc3442_classless_static_routes")
+event(lease, "dhcpcd")
+stanza = {b"IFACE": b"eth1", b"ADDRFAM": b"inet", b"METHOD": b"static", b"IF_ADDRESS": b"198.51.100.7"}
+event(stanza, "ifupdown", "if-up")
 event({}, "pppd", "ip-up", "a;id", "", "0", "203.0.113.77", "192.0.2.1", "dsl")
 event({}, "nobody")
 for name in sys.modules:

@@ -1,4 +1,4 @@
-"""What pppd and dhclient tell their hooks becomes the right event, and nothing hostile in it comes through."""
+"""What pppd, dhclient, dhcpcd and ifupdown tell their hooks becomes the right event, and nothing hostile in it comes through."""
 
 import re
 from pathlib import Path
@@ -23,25 +23,33 @@ CAPTURES = Path(__file__).parent.parent / "captures"
 # Every line that is about something refused ends in the log; a person reads it in one glance.
 LONGEST_LINE = 400
 
-PPPD_SAID = "# --- environment of the .d script"
-DHCLIENT_SAID = "# --- environment dhclient gave to dhclient-script"
+# Where the environment begins that a hook of each was started with.
+SAID = {
+    "pppd": "# --- environment of the .d script",
+    "dhclient": "# --- environment dhclient gave to dhclient-script",
+    "dhcpcd": "# --- environment dhcpcd gave to dhcpcd-run-hooks",
+    "ifupdown": "# --- environment of the script",
+}
 
 
 def captured(name: str) -> tuple[str, list[str], dict[str, str]]:
     """(source, arguments, environment) that a capture file shows a hook was started with.
 
-    pppd's arguments are the lines `# arg N 'VALUE'`, the script's own name is the first argument of our
-    entry point.  Environments are `NAME=VALUE` lines below a heading, with "#  " in front for dhclient.
+    pppd's arguments are the lines `# arg N 'VALUE'`; the script's own name, or its folder's, is the first
+    argument of our entry point.  Environments are `NAME=VALUE` lines below a heading, with "#  " in front
+    for dhclient and dhcpcd.
     """
     lines = (CAPTURES / name).read_text().splitlines()
-    source = "pppd" if Path(name).name.startswith("ppp-") else "dhclient"
+    program = Path(name).name.partition("-")[0]
+    source = "pppd" if program == "ppp" else program
     arguments = []
-    if source == "pppd":
+    if source in ("pppd", "ifupdown"):
         arguments.append(lines[0].split()[2])  # "# event ip-up  iface ppp1 ..."
+    if source == "pppd":
         for line in lines:
             if found := re.fullmatch(r"# arg \d '(.*)'", line):
                 arguments.append(found[1])
-    start = lines.index(PPPD_SAID if source == "pppd" else DHCLIENT_SAID) + 1
+    start = lines.index(SAID[source]) + 1
     environment = {}
     for line in lines[start:]:
         if line.startswith("# ---"):
@@ -88,6 +96,22 @@ def by_dhclient(
         "gateway": gateway, "server": server, "resolvers": [resolver] if resolver else [],
         "routes": [route] if route else [], "ipparam": "", "linkname": "", "refused": [],
     }  # fmt: skip
+
+
+def by_dhcpcd(
+    reason: str, action: str, address: str = "-", lease: bool = False, interface: str = "wan0"
+) -> dict[str, object]:
+    found = by_dhclient(reason, action, address) | {"source": "dhcpcd", "interface": interface}
+    if lease:
+        found |= {"gateway": "10.80.0.1", "server": "10.80.0.1", "resolvers": ["10.80.0.53"]}
+        found |= {"routes": ["192.0.2.0/24 via 10.80.0.1"]}
+    return found
+
+
+def by_ifupdown(
+    reason: str, action: str, address: str = "-", gateway: str = "-", interface: str = "wan1"
+) -> dict[str, object]:
+    return by_dhclient(reason, action, address, gateway) | {"source": "ifupdown", "interface": interface}
 
 
 NOTHING = None
@@ -137,12 +161,48 @@ EXPECTED: dict[str, dict[str, object] | None | str] = {
     "dhclient-FAIL.env": by_dhclient("FAIL", DOWN, "-"),
     "dhclient-RELEASE.env": by_dhclient("RELEASE", DOWN, "10.80.0.50"),
     "dhclient-STOP.env": by_dhclient("STOP", DOWN, "10.80.0.50"),
+    # dhcpcd 9.4.1.
+    "dhcpcd-PREINIT.env": NOTHING,
+    "dhcpcd-CARRIER.env": NOTHING,
+    "dhcpcd-ROUTERADVERT.env": NOTHING,
+    "dhcpcd-ROUTERADVERT-on-carrier-loss.env": NOTHING,
+    "dhcpcd-BOUND.env": by_dhcpcd("BOUND", UP, "10.80.0.50", lease=True),
+    "dhcpcd-RENEW.env": by_dhcpcd("RENEW", UP, "10.80.0.50", lease=True),
+    "dhcpcd-RECONFIGURE.env": by_dhcpcd("RECONFIGURE", UP, "10.80.0.90") | {
+        "gateway": "10.80.0.1", "server": "10.80.0.1", "resolvers": ["10.80.0.53"],
+    },
+    "dhcpcd-NOCARRIER.env": by_dhcpcd("NOCARRIER", CHECK),
+    "dhcpcd-EXPIRE.env": by_dhcpcd("EXPIRE", DOWN, "10.80.0.50"),
+    "dhcpcd-STOP.env": by_dhcpcd("STOP", DOWN, "10.80.0.90"),
+    "dhcpcd-STOPPED.env": by_dhcpcd("STOPPED", CHECK),
+    "dhcpcd-DEPARTED.env": by_dhcpcd("DEPARTED", CHECK),
+    # ifupdown 0.8.41 and 0.8.44.
+    "ifupdown-if-up-static.env": by_ifupdown("if-up", UP, "198.51.100.7", "198.51.100.1"),
+    "ifupdown-if-up-static-second-stanza.env": by_ifupdown("if-up", CHECK, "198.51.100.8"),
+    "ifupdown-if-up-static-pointopoint.env": by_ifupdown("if-up", UP, "198.51.100.7", "203.0.113.1"),
+    "ifupdown-if-up-alias.env": by_ifupdown("if-up", CHECK, "198.51.100.9"),
+    "ifupdown-if-up-dhcp.env": by_ifupdown("if-up", CHECK, interface="wan2"),
+    "ifupdown-if-up-inet6.env": NOTHING,
+    "ifupdown-if-up-all.env": NOTHING,
+    "ifupdown-if-up-manual.env": NOTHING,
+    "ifupdown-if-up-ppp.env": NOTHING,
+    "ifupdown-if-post-down-static.env": by_ifupdown("if-post-down", DOWN, "198.51.100.7"),
+    "ifupdown-if-post-down-static-second-stanza.env": by_ifupdown("if-post-down", DOWN, "198.51.100.8"),
+    "ifupdown-if-post-down-static-pointopoint.env": by_ifupdown("if-post-down", DOWN, "198.51.100.7"),
+    "ifupdown-if-post-down-alias.env": by_ifupdown("if-post-down", DOWN, "198.51.100.9"),
+    "ifupdown-if-post-down-dhcp.env": by_ifupdown("if-post-down", CHECK, interface="wan2"),
+    "ifupdown-if-post-down-inet6.env": NOTHING,
+    "ifupdown-if-post-down-loopback.env": NOTHING,
+    "ifupdown-if-post-down-all.env": NOTHING,
+    "ifupdown-if-post-down-manual.env": NOTHING,
+    "ifupdown-if-post-down-ppp.env": NOTHING,
+    "trixie/ifupdown-if-up-static.env": by_ifupdown("if-up", UP, "198.51.100.7", "198.51.100.1"),
+    "trixie/ifupdown-if-post-down-static.env": by_ifupdown("if-post-down", DOWN, "198.51.100.7"),
 }
 
 
-def test_each_capture_of_pppd_and_dhclient_has_its_expected_event() -> None:
-    there = {str(path.relative_to(CAPTURES)) for path in CAPTURES.rglob("*.env")}
-    assert {name for name in there if not name.startswith("dhcpcd-")} == set(EXPECTED)
+def test_each_capture_has_its_expected_event() -> None:
+    assert {str(path.relative_to(CAPTURES)) for path in CAPTURES.rglob("*.env")} == set(EXPECTED)
 
 
 @pytest.mark.parametrize("name", EXPECTED)
@@ -212,7 +272,7 @@ def test_other_scripts_than_the_four_are_no_event(reason: str) -> None:
         sources.translate("pppd", [reason, *IP_UP[1:]], {})
 
 
-@pytest.mark.parametrize("source", ["", "dhcpcd", "pppd2", "kernel", "command", "$(reboot)", "\n" * 131072])
+@pytest.mark.parametrize("source", ["", "dhcpcd5", "pppd2", "kernel", "command", "$(reboot)", "\n" * 131072])
 def test_a_source_that_there_is_not_is_refused_in_one_line(source: str) -> None:
     with pytest.raises(Refused) as caught:
         sources.translate(source, IP_UP, {})
@@ -437,6 +497,171 @@ def test_of_a_hundred_routes_of_option_121_a_bounded_number_is_kept() -> None:
     assert event.refused == ["new_rfc3442_classless_static_routes: the routes beyond the first 32 of 100"]
 
 
+# --- dhcpcd ---
+
+DHCPCD_BOUND = {
+    "reason": "BOUND", "interface": "eth1", "protocol": "dhcp", "ifflags": "69699", "new_ip_address": "198.51.100.7",
+    "new_subnet_cidr": "24", "new_routers": "198.51.100.1", "new_domain_name_servers": "198.51.100.53",
+    "old_ip_address": "198.51.100.6", "new_dhcp_server_identifier": "198.51.100.2",
+}  # fmt: skip
+
+
+def dhcpcd(**changes: str) -> Event:
+    event = translated("dhcpcd", [], DHCPCD_BOUND | changes)
+    assert event
+    return event
+
+
+# All that dhcpcd-run-hooks(8) lists, and what script.c has besides.
+DHCPCD_REASONS = {
+    "PREINIT": None, "CARRIER": None, "NOCARRIER": CHECK, "NOCARRIER_ROAMING": CHECK, "INFORM": UP, "INFORM6": None,
+    "BOUND": UP, "BOUND6": None, "RENEW": UP, "RENEW6": None, "REBIND": UP, "REBIND6": None, "REBOOT": UP,
+    "REBOOT6": None, "DELEGATED6": None, "IPV4LL": CHECK, "STATIC": UP, "3RDPARTY": None, "TIMEOUT": UP,
+    "EXPIRE": DOWN, "EXPIRE6": None, "NAK": DOWN, "RECONFIGURE": UP, "ROUTERADVERT": None, "STOP": DOWN, "STOP6": None,
+    "STOPPED": CHECK, "DEPARTED": CHECK, "FAIL": CHECK, "TEST": None,
+    "RELEASE": DOWN, "UNKNOWN": CHECK, "STATIC6": None, "DUMP": None, "DUMP6": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("reason, action", DHCPCD_REASONS.items())
+def test_each_reason_of_dhcpcd_has_its_action(reason: str, action: str | None) -> None:
+    event = translated("dhcpcd", [], DHCPCD_BOUND | {"reason": reason})
+    assert (event and event.action) == action
+    if event is None:
+        return
+    assert event.words == f"dhcpcd {reason}"
+    address = {UP: "198.51.100.7", DOWN: "198.51.100.6", CHECK: "-"}[event.action]
+    assert (text(event.address), event.refused) == (address, [])
+    assert text(event.gateway) == ("198.51.100.1" if event.action == UP else "-")
+
+
+@pytest.mark.parametrize("reason", ["", "BOUNDARY", "bound", "$(reboot)", "BOUND\n", "x" * 131072, "\udcff"])
+def test_an_unknown_reason_of_dhcpcd_only_has_the_link_looked_at(reason: str) -> None:
+    event = dhcpcd(reason=reason)
+    assert (event.action, event.words, event.address, event.gateway) == (CHECK, "dhcpcd unknown reason", b"", b"")
+
+
+def test_dhcpcd_has_nothing_to_say_of_a_point_to_point_interface() -> None:
+    """It watches pppd's sessions too, and would take them from the link that their ipparam names."""
+    for reason in ("STATIC", "INFORM", "BOUND", "STOP", "STOPPED", "DEPARTED"):
+        environment = DHCPCD_BOUND | {"reason": reason, "interface": "ppp0", "ifflags": str(0x10D1)}
+        assert translated("dhcpcd", [], environment) is None
+    assert dhcpcd(ifflags="").action == dhcpcd(ifflags="nonsense").action == dhcpcd(ifflags="16" * 4000).action == UP
+
+
+@pytest.mark.parametrize("reason", ["EXPIRE", "NAK", "STOP"])
+def test_a_lost_lease_of_dhcpcd_that_names_no_readable_address_only_has_the_link_looked_at(reason: str) -> None:
+    event = dhcpcd(reason=reason, old_ip_address="198.51.100")
+    assert (event.action, event.address, len(event.refused)) == (CHECK, b"", 1)
+
+
+@pytest.mark.parametrize("routes, gateway, kept", [
+    ("0.0.0.0/0 198.51.100.9", "198.51.100.9", []),
+    ("192.0.2.0/24 198.51.100.1 0.0.0.0/0 198.51.100.9", "198.51.100.9", ["192.0.2.0/24 via 198.51.100.1"]),
+    ("192.0.2.0/24 198.51.100.1", "-", ["192.0.2.0/24 via 198.51.100.1"]),  # RFC 3442: no router option
+    ("192.0.2.0/24 0.0.0.0 0.0.0.0/0 198.51.100.9", "198.51.100.9", ["192.0.2.0/24 via 0.0.0.0"]),
+    ("10.1.31.7/20 198.51.100.1", "-", ["10.1.16.0/20 via 198.51.100.1"]),  # host bits
+    ("127.0.0.0/8 198.51.100.1", "-", []),
+    ("192.0.2.0/24 224.0.0.5", "-", []),
+])  # fmt: skip
+@pytest.mark.parametrize("name", ["new_classless_static_routes", "new_ms_classless_static_routes"])
+def test_option_121_as_dhcpcd_writes_it(name: str, routes: str, gateway: str, kept: list[str]) -> None:
+    event = dhcpcd(**{name: routes})
+    assert [f"{network_text(network, length)} via {text(router)}" for network, length, router in event.routes] == kept
+    assert (text(event.gateway), event.refused) == (gateway, [])
+
+
+def test_option_249_is_read_only_where_121_is_not_there() -> None:
+    both = {
+        "new_classless_static_routes": "0.0.0.0/0 198.51.100.9",
+        "new_ms_classless_static_routes": "0.0.0.0/0 198.51.100.8",
+    }
+    assert text(dhcpcd(**both).gateway) == "198.51.100.9"
+
+
+@pytest.mark.parametrize("routes", [
+    "0.0.0.0/0", "198.51.100.1", "192.0.2.0/24 198.51.100.1 0.0.0.0/0", "192.0.2.0 198.51.100.1", "192.0.2.0/33 1.1.1.1",
+    "192.0.2.0/-1 1.1.1.1", "192.0.2.0/024x 1.1.1.1", "::/0 fe80::1", "0.0.0.0/0 fe80::1", "0.0.0.0/0 $(reboot)",
+    "a/b c", " ", "\n", "\udcff", "0.0.0.0/0 198.51.100.9 " * 900, "0.0.0.0/" + "9" * 4000 + " 1.1.1.1",
+])  # fmt: skip
+def test_an_unreadable_option_121_of_dhcpcd_is_named_once_and_the_router_option_stands_in(routes: str) -> None:
+    event = dhcpcd(new_classless_static_routes=routes)
+    assert (text(event.gateway), event.routes) == ("198.51.100.1", [])
+    assert len(event.refused) == 1 and "new_classless_static_routes" in event.refused[0]
+    check_line(event.refused[0])
+
+
+# --- ifupdown ---
+
+STANZA = {
+    "IFACE": "eth1", "LOGICAL": "eth1", "ADDRFAM": "inet", "METHOD": "static", "MODE": "start", "PHASE": "post-up",
+    "IF_ADDRESS": "198.51.100.7", "IF_NETMASK": "255.255.255.0", "IF_GATEWAY": "198.51.100.1",
+}  # fmt: skip
+
+
+def ifupdown(reason: str = "if-up", **changes: str) -> Event | None:
+    return translated("ifupdown", [reason], STANZA | changes)
+
+
+@pytest.mark.parametrize("reason", ["if-up", "if-post-down"])
+def test_ifupdown_is_silent_where_there_is_no_link_or_pppd_says_more(reason: str) -> None:
+    for changes in (
+        {"IFACE": "--all", "LOGICAL": "auto", "ADDRFAM": "meta", "METHOD": "none"},
+        {"IFACE": "--all"}, {"ADDRFAM": "meta"}, {"ADDRFAM": "inet6"}, {"ADDRFAM": "can"}, {"ADDRFAM": ""},
+        {"METHOD": "loopback", "IFACE": "lo"}, {"METHOD": "manual"}, {"METHOD": "ppp"}, {"METHOD": "wvdial"},
+    ):  # fmt: skip
+        assert ifupdown(reason, **changes) is None, changes
+
+
+@pytest.mark.parametrize("reason", ["if-up", "if-post-down"])
+@pytest.mark.parametrize("method", ["dhcp", "bootp", "ipv4ll", "auto", "", "$(reboot)", "STATIC"])
+def test_where_somebody_else_knows_more_ifupdown_only_has_the_link_looked_at(reason: str, method: str) -> None:
+    event = ifupdown(reason, METHOD=method)
+    assert event and (event.action, event.address, event.gateway) == (CHECK, b"", b"")
+    assert event.words == f"ifupdown {reason}"
+
+
+@pytest.mark.parametrize("method", ["static", "tunnel"])
+def test_a_stanza_with_gateway_is_a_link(method: str) -> None:
+    event = ifupdown(METHOD=method)
+    assert event and (event.action, text(event.address), text(event.gateway)) == (UP, "198.51.100.7", "198.51.100.1")
+    event = ifupdown(METHOD=method, IF_ADDRESS="198.51.100.7/24")
+    assert event and (event.action, text(event.address)) == (UP, "198.51.100.7")
+    event = ifupdown("if-post-down", METHOD=method)
+    assert event and (event.action, text(event.address), event.gateway) == (DOWN, "198.51.100.7", b"")
+
+
+@pytest.mark.parametrize("changes", [
+    {"IF_GATEWAY": ""}, {"IFACE": "eth1:0"}, {"IFACE": "eth1:wan", "IF_GATEWAY": ""}, {"IF_ADDRESS": ""},
+])  # fmt: skip
+def test_an_alias_or_a_stanza_without_gateway_says_not_which_address_the_link_has(changes: dict[str, str]) -> None:
+    event = ifupdown(**changes)
+    assert event and (event.interface, event.action, event.gateway, event.refused) == ("eth1", CHECK, b"", [])
+
+
+def test_an_alias_that_goes_takes_its_own_address_and_no_other() -> None:
+    event = ifupdown("if-post-down", IFACE="eth1:0", IF_ADDRESS="198.51.100.9")
+    assert event and (event.interface, event.action, text(event.address)) == ("eth1", DOWN, "198.51.100.9")
+
+
+@pytest.mark.parametrize("changes, refused", [
+    ({"IF_ADDRESS": "$(reboot)"}, "address"), ({"IF_ADDRESS": "0.0.0.0"}, "address"),
+    ({"IF_ADDRESS": "2001:db8::7"}, "address"), ({"IF_GATEWAY": "none"}, "gateway"),
+    ({"IF_GATEWAY": "198.51.100.7"}, "gateway"), ({"IF_GATEWAY": "224.0.0.1"}, "gateway"),
+])  # fmt: skip
+def test_a_stanza_with_nonsense_is_looked_at_and_named(changes: dict[str, str], refused: str) -> None:
+    event = ifupdown(**changes)
+    assert event and (event.action, event.gateway, len(event.refused)) == (CHECK, b"", 1)
+    assert event.refused[0].startswith(f"{refused} ")
+
+
+@pytest.mark.parametrize("reason", ["", "if-down", "if-pre-up", "if-up; reboot", "up", "\n" * 131072])
+def test_other_folders_of_ifupdown_are_no_event(reason: str) -> None:
+    with pytest.raises(Refused) as caught:
+        ifupdown(reason)
+    check_line(str(caught.value))
+
+
 # --- hostile ---
 
 SHELL = (
@@ -528,6 +753,30 @@ def test_a_hostile_value_in_any_variable_of_dhclient_comes_to_nothing(variable: 
 
 
 @pytest.mark.parametrize("value", HOSTILE, ids=shown)
+@pytest.mark.parametrize("variable", sorted(VARIABLES["dhcpcd"]))
+def test_a_hostile_value_in_any_variable_of_dhcpcd_comes_to_nothing(variable: str, value: str) -> None:
+    for reason in ("BOUND", "EXPIRE", "IPV4LL"):
+        event = attempt("dhcpcd", [], {**DHCPCD_BOUND, "reason": reason, variable: value})
+        if variable == "interface" and not is_interface_name(value):
+            assert event is None
+        elif event and reason == "BOUND" and variable in ("new_ip_address", "new_dhcp_server_identifier"):
+            assert (event.address if variable == "new_ip_address" else event.server) == b""
+
+
+@pytest.mark.parametrize("value", HOSTILE, ids=shown)
+@pytest.mark.parametrize("variable", sorted(VARIABLES["ifupdown"]))
+def test_a_hostile_value_in_any_variable_of_ifupdown_comes_to_nothing(variable: str, value: str) -> None:
+    for reason in ("if-up", "if-post-down"):
+        event = attempt("ifupdown", [reason], {**STANZA, variable: value})
+        if variable == "IFACE" and not is_interface_name(value.partition(":")[0]):
+            assert event is None
+        elif variable == "ADDRFAM":
+            assert event is None
+        elif event and variable == "METHOD":
+            assert event.action == CHECK
+
+
+@pytest.mark.parametrize("value", HOSTILE, ids=shown)
 @pytest.mark.parametrize("position", range(7))
 def test_a_hostile_argument_of_pppd_comes_to_nothing(position: int, value: str) -> None:
     for reason in ("ip-up", "ip-down"):
@@ -573,6 +822,7 @@ def test_an_interface_name_that_anything_misreads_is_refused_by_name(name: str) 
         lambda: sources.translate("pppd", ["ip-up", name, *IP_UP[2:]], {}),
         lambda: sources.translate("dhclient", [], BOUND | {"interface": name}),
         lambda: sources.translate("dhclient", [], BOUND | {"interface": name, "reason": "INFORM"}),
+        lambda: sources.translate("dhcpcd", [], DHCPCD_BOUND | {"interface": name}),
     ):
         with pytest.raises(Refused) as caught:
             attack()
@@ -626,9 +876,11 @@ def test_each_variable_on_the_allow_list_is_read_and_no_other() -> None:
         for routes in ("", "0 198 51 100 9")
     ]
     told.append(("pppd", Watched({"LINKNAME": "l1", "DNS1": "192.0.2.1", "DNS2": "192.0.2.2"})))
-    asked: dict[str, set[str]] = {"dhclient": set(), "pppd": set()}
+    told += [("dhcpcd", Watched(DHCPCD_BOUND | {"reason": reason})) for reason in ("BOUND", "EXPIRE", "NOCARRIER")]
+    told.append(("ifupdown", Watched(STANZA)))
+    asked: dict[str, set[str]] = {source: set() for source in VARIABLES}
     for source, variables in told:
-        sources.translate(source, IP_UP, variables)
+        sources.translate(source, ["if-up"] if source == "ifupdown" else IP_UP, variables)
         asked[source] |= variables.asked
     assert asked == {source: set(names) for source, names in VARIABLES.items()}
 
