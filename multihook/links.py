@@ -223,8 +223,8 @@ def found_by_rules(
 ) -> list[Lease]:
     """Leases as our own rules and routes in the kernel tell them, for links whose record was lost.
 
-    `oif IF lookup T` is the interface, `from ADDRESS lookup T` the address, T's default the next
-    hop.  What they say is checked like any record.
+    `oif IF lookup T` is the interface, `from ADDRESS lookup T` the address, `to SERVER lookup T` the
+    DHCP server, T's default the next hop.  What they say is checked like any record.
     """
     names = {number: name for name, number in numbers.items() if name not in config["links"] and config["adopt"]}
     names.update((settings["table"], name) for name, settings in config["links"].items())
@@ -244,6 +244,8 @@ def found_by_rules(
     for rule in ours:
         if rule.table in found and rule.source and rule.prefixlen == width(family):
             found[rule.table].address = rule.source
+        if rule.table in found and rule.destination:
+            found[rule.table].server = rule.destination
     for table, lease in found.items():
         for route in routes.dump(door, family, table=table):
             if not route.prefixlen and route.protocol == protocol and route.gateway:

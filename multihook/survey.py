@@ -68,8 +68,11 @@ class Survey:
     def view(self, door: Door, certificate: Certificate | None) -> View:
         """What the features get to see."""
         former: dict[str, list[bytes]] = {}
+        servers: dict[str, list[bytes]] = {}
         for name, lease in [*self.before.items(), *self.after.items()]:
             former.setdefault(name, []).extend(a for a in (lease.address, lease.former) if a)
+            if lease.server:
+                servers.setdefault(name, []).append(lease.server)
         protocols, groups = {self.config["rt_proto"]}, {self.config["group"]}
         if self.whole and certificate:
             # The numbers may just have been changed in the configuration.
@@ -79,7 +82,7 @@ class Survey:
             groups |= _groups_in_rules(door, self.config["rt_proto"])
         return View(
             self.config, door, self.facts, self.links,
-            whole=self.whole, several=self.several, former=former, owners=self._owners(),
+            whole=self.whole, several=self.several, former=former, servers=servers, owners=self._owners(),
             protocols=frozenset(protocols), groups=frozenset(groups),
         )  # fmt: skip
 

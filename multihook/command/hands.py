@@ -90,6 +90,7 @@ def _apply(door: Door, event: Event) -> None:
     before = leases.load(name)
     if before and before.address == event.address:
         event.gateway = event.gateway or before.gateway
+        event.server = before.server
     outcome = run.run(config, door, [(name, event)])
     console.logger().info(f"{name}: {event.reason}", interface=event.interface)
     if run.is_held():

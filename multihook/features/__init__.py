@@ -53,6 +53,7 @@ class View:
     whole        everything of ours is looked at; else only what belongs to `links` (an event's run)
     several      whether this machine has two links or more
     former       by link, addresses whose rules may still stand
+    servers      by link, DHCP servers likewise
     owners       by table and by interface, links that are not to be kept right (any more)
     memo         what a feature read already; emptied when something was changed
     protocols    our protocol number, and that of the configuration before it; groups likewise
@@ -60,7 +61,7 @@ class View:
 
     __slots__ = (
         "config", "door", "facts", "former", "groups", "links", "memo", "owners", "protocols",
-        "several", "whole",
+        "servers", "several", "whole",
     )  # fmt: skip
 
     def __init__(
@@ -73,6 +74,7 @@ class View:
         whole: bool,
         several: bool,
         former: "dict[str, list[bytes]]",
+        servers: "dict[str, list[bytes]]",
         owners: "dict[int | str, str]",
         protocols: "frozenset[int]",
         groups: "frozenset[int]",
@@ -84,6 +86,7 @@ class View:
         self.whole = whole
         self.several = several
         self.former = former
+        self.servers = servers
         self.owners = owners
         self.protocols = protocols
         self.groups = groups

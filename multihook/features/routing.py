@@ -5,6 +5,9 @@
           suppress_prefixlength 1                  added later, but no default, and none that
           suppress_ifgroup GROUP                   leaves by a link (links are in that group)
     7400  from ADDRESS lookup T                    everything else that carries the link's address
+    7450  to SERVER iif lo lookup main             what this machine sends to a DHCP server off the
+          suppress_prefixlength 1                  segment: dhclient renews from a socket that is
+    7500  to SERVER iif lo lookup T                bound to nothing; routes of main but a default win
 
 suppress_prefixlength is 1 and not 0 because `wg-quick down` deletes every rule that says 0.
 Table T is all that main knows by this interface, then the default by the link's next hop, and
@@ -12,7 +15,7 @@ below it `unreachable default`: what is bound to a link is refused, never sent b
 from the instant the kernel drops the link's routes (ip-rule(8), net/core/fib_rules.c).
 """
 
-from multihook.address import network_text, width
+from multihook.address import is_link_local, network_text, why_unusable, width
 from multihook.features import EXCEPTION, GROUP, GUARD, LOOKUP, NETWORK, ROUTE, Step, View
 from multihook.kernel import interfaces, routes, rules
 from multihook.kernel.facts import name_of
@@ -23,7 +26,8 @@ from multihook.links import FAMILIES, Link, Path
 
 NAME = "routing"
 
-DEVICE_RULE, EXCEPTION_RULE, SOURCE_RULE = 0, 200, 400  # above rule_base
+DEVICE_RULE, EXCEPTION_RULE, SOURCE_RULE, SERVER_EXCEPTION_RULE, SERVER_RULE = 0, 200, 400, 450, 500  # above rule_base
+_LOCAL_OUTPUT = "lo"  # what has no other input interface: sent by this machine
 _SUPPRESSED_LENGTH = 1
 _GROUPLESS = 0
 
@@ -63,6 +67,7 @@ def desired(view: View) -> list[Route | Rule | Member]:
                 wanted += _routes(view, link, path)
             if path and path.has_address:
                 wanted += _own_rules(view, link, path)
+                wanted += _rules_to_server(view, link, path)
             if not (path and path.lease.held):
                 wanted += _rules_for_sources(view, link, family)
         if _belongs_in_group(view, link) and link.interface:
@@ -117,6 +122,30 @@ def _own_rules(view: View, link: Link, path: Path) -> list[Rule]:
     if not path.shared:
         found += _rules_from(view, link, family, address, len(address) * 8)
     return found
+
+
+def _rules_to_server(view: View, link: Link, path: Path) -> list[Rule]:
+    """The rules that take a renewal by unicast to a DHCP server off the segment by its own link, while that is up.
+
+    Whatever names itself as server gets nothing but what would have followed a default route.  Where
+    two links have the same server, the first rule in the kernel serves both: their provider is the
+    same, and dhclient's packets do not tell which of the two leases they are for.
+    """
+    family, server = path.lease.family, path.lease.server
+    if not server or len(server) * 8 != width(family) or not (path.is_up and path.has_exit) or path.is_near(server):
+        return []
+    if why_unusable(server) or is_link_local(server) or view.facts.holders(server, family):
+        return []
+    base, protocol = view.config["rule_base"], view.config["rt_proto"]
+    exception = Rule(
+        base + SERVER_EXCEPTION_RULE, MAIN, family=family, destination=server, destination_len=width(family),
+        iif=_LOCAL_OUTPUT, suppress_prefixlen=_SUPPRESSED_LENGTH, protocol=protocol,
+    )  # fmt: skip
+    lookup = Rule(
+        base + SERVER_RULE, link.table, family=family, destination=server, destination_len=width(family),
+        iif=_LOCAL_OUTPUT, protocol=protocol,
+    )  # fmt: skip
+    return [exception, lookup]
 
 
 def _rules_for_sources(view: View, link: Link, family: int) -> list[Rule]:
@@ -186,14 +215,18 @@ def _actual_rules(view: View, tables: set[int], family: int) -> list[Rule]:
     sources.update(path.lease.address for link in view.links for path in link.paths.values())
     marks = [rules.mark_of_table(table) for table in tables]
     marks += [rules.mark_of_source(source) for source in sources if source]
+    marks += [rules.mark_of_destination(server) for servers in view.servers.values() for server in servers]
     found = dump.of_protocols(view.protocols, marks)
-    # An address that this link had may be another link's by now, with rules of its own.
-    elsewhere = {(rule.source, rule.prefixlen) for rule in found if rule.table not in (*tables, MAIN)}
+    # An address that this link had may be another link's by now, with rules of its own; so may its DHCP server be.
+    elsewhere = {_ends(rule) for rule in found if rule.table not in (*tables, MAIN)}
     return [
-        rule
-        for rule in found
-        if rule.table in tables or (rule.table == MAIN and (rule.source, rule.prefixlen) not in elsewhere)
+        rule for rule in found if rule.table in tables or (rule.table == MAIN and _ends(rule) not in elsewhere)
     ]
+
+
+def _ends(rule: Rule) -> tuple[bytes, int, bytes]:
+    """What a rule for an exception and the rule behind it have in common."""
+    return rule.source, rule.prefixlen, rule.destination
 
 
 def _rules_dump(view: View, family: int) -> rules.Dump:
@@ -272,7 +305,7 @@ def place(view: View, thing: Route | Rule | Member) -> tuple[int, str, str]:
         return GROUP, "group", _owner(view, thing.interface.name)
     if isinstance(thing, Rule):
         if thing.table == MAIN:
-            return EXCEPTION, "rule", _owner_of_source(view, thing.source)
+            return EXCEPTION, "rule", _owner_of_exception(view, thing)
         return LOOKUP, "rule", _owner(view, thing.table)
     # The kernel looks a next hop up in the table itself, so what is direct comes before it.
     stage = GUARD if thing.kind == UNREACHABLE else NETWORK if thing.gateway or not thing.prefixlen else ROUTE
@@ -286,7 +319,10 @@ def _owner(view: View, table_or_interface: int | str) -> str:
     return view.owners.get(table_or_interface, "")
 
 
-def _owner_of_source(view: View, source: bytes) -> str:
+def _owner_of_exception(view: View, rule: Rule) -> str:
+    source, server = rule.source, rule.destination
+    if server:
+        return next((name for name, servers in view.servers.items() if server in servers), "")
     for link in view.links:
         if any(source == network for network, _ in link.sources):
             return link.name

@@ -11,7 +11,9 @@ _SUPPRESS_IFGROUP, _SUPPRESS_PREFIXLEN, _TABLE, _FWMASK, _OIFNAME, _PROTOCOL = 1
 _UID_RANGE, _IP_PROTO, _SPORT, _DPORT = 20, 22, 23, 24
 _RANGES = {_UID_RANGE: "uidrange", _SPORT: "sport", _DPORT: "dport"}
 U16S, U32S = Struct("=HH"), Struct("=LL")
-_KNOWN = frozenset((_SRC, _PRIORITY, _SUPPRESS_IFGROUP, _SUPPRESS_PREFIXLEN, _TABLE, _OIFNAME, _PROTOCOL))
+_KNOWN = frozenset((
+    _DST, _SRC, _IIFNAME, _PRIORITY, _SUPPRESS_IFGROUP, _SUPPRESS_PREFIXLEN, _TABLE, _OIFNAME, _PROTOCOL,
+))  # fmt: skip
 _TO_TABLE = 1
 _INVERT = 0x2
 NONE = 0xFFFFFFFF  # the kernel's -1: nothing is suppressed
@@ -25,8 +27,8 @@ class Rule:
     """
 
     __slots__ = (
-        "family", "flags", "oif", "prefixlen", "priority", "protocol", "raw", "rest",
-        "source", "suppress_ifgroup", "suppress_prefixlen", "table",
+        "destination", "destination_len", "family", "flags", "iif", "oif", "prefixlen", "priority", "protocol",
+        "raw", "rest", "source", "suppress_ifgroup", "suppress_prefixlen", "table",
     )  # fmt: skip
 
     def __init__(
@@ -37,6 +39,9 @@ class Rule:
         family: int = INET,
         source: bytes = b"",
         prefixlen: int = 0,
+        destination: bytes = b"",
+        destination_len: int = 0,
+        iif: str = "",
         oif: str = "",
         suppress_prefixlen: int = NONE,
         suppress_ifgroup: int = NONE,
@@ -50,6 +55,9 @@ class Rule:
         self.family = family
         self.source = source
         self.prefixlen = prefixlen
+        self.destination = destination
+        self.destination_len = destination_len
+        self.iif = iif
         self.oif = oif
         self.suppress_prefixlen = suppress_prefixlen
         self.suppress_ifgroup = suppress_ifgroup
@@ -62,7 +70,8 @@ class Rule:
     def key(self) -> tuple[object, ...]:
         """All of it: two rules that differ in anything are two rules."""
         return (
-            self.family, self.priority, self.table, self.source, self.prefixlen, self.oif,
+            self.family, self.priority, self.table, self.source, self.prefixlen, self.destination,
+            self.destination_len, self.iif, self.oif,
             self.suppress_prefixlen, self.suppress_ifgroup, self.protocol, self.flags, self.rest,
         )  # fmt: skip
 
@@ -76,6 +85,10 @@ class Rule:
         """The rule as ip-rule(8) takes it, behind `ip rule add`."""
         words = ["not"] if self.flags & _INVERT else []
         words += ["from", network_text(self.source, self.prefixlen) if self.source else "all"]
+        if self.destination:
+            words += ["to", network_text(self.destination, self.destination_len)]
+        if self.iif:
+            words += ["iif", self.iif]
         if self.oif:
             words += ["oif", self.oif]
         words += _foreign_selectors(self.raw)
@@ -89,7 +102,7 @@ class Rule:
 
     def catches_everything(self) -> bool:
         """Whether it takes (nearly) every packet away: a table look-up with no selector but "not fwmark"."""
-        if self.source or self.oif or self.suppress_prefixlen != NONE or self.table in (0, 255):
+        if self.source or self.destination or self.iif or self.oif or self.suppress_prefixlen != NONE or self.table in (0, 255):
             return False
         kinds = set(attributes(self.rest, 0))
         return kinds <= ({_FWMARK, _FWMASK} if self.flags & _INVERT else set())
@@ -99,14 +112,17 @@ def _parse(message: bytes) -> Rule:
     family, destination_len, source_len, tos, table, _, _, action, flags = _HEADER.unpack_from(message)
     found = attributes(message, _HEADER.size)
     rest = b"".join(attribute(kind, value) for kind, value in sorted(found.items()) if kind not in _KNOWN)
-    if action != _TO_TABLE or tos or destination_len:
-        rest += attribute(_DST, bytes((action, tos, destination_len)))
+    if action != _TO_TABLE or tos:
+        rest += attribute(_DST, bytes((action, tos)))
     return Rule(
         U32.unpack(found[_PRIORITY])[0] if _PRIORITY in found else 0,
         U32.unpack(found[_TABLE])[0] if _TABLE in found else table,
         family=family,
         source=found.get(_SRC, b""),
         prefixlen=source_len,
+        destination=found.get(_DST, b""),
+        destination_len=destination_len,
+        iif=found.get(_IIFNAME, b"").rstrip(b"\0").decode("utf-8", "surrogateescape"),
         oif=found.get(_OIFNAME, b"").rstrip(b"\0").decode("utf-8", "surrogateescape"),
         suppress_prefixlen=U32.unpack(found[_SUPPRESS_PREFIXLEN])[0] if _SUPPRESS_PREFIXLEN in found else NONE,
         suppress_ifgroup=U32.unpack(found[_SUPPRESS_IFGROUP])[0] if _SUPPRESS_IFGROUP in found else NONE,
@@ -121,11 +137,9 @@ def _foreign_selectors(raw: bytes) -> list[str]:
     """The selectors that we never write, of a rule that has our protocol all the same, for ip-rule(8)."""
     if not raw:
         return []
-    _, destination_len, _, tos, *_ = _HEADER.unpack_from(raw)
+    tos = _HEADER.unpack_from(raw)[3]
     found = attributes(raw, _HEADER.size)
-    words = ["to", network_text(found[_DST], destination_len)] if _DST in found else []
-    if _IIFNAME in found:
-        words += ["iif", found[_IIFNAME].rstrip(b"\0").decode("utf-8", "surrogateescape")]
+    words = []
     if _FWMARK in found or _FWMASK in found:
         mark, mask = (found.get(kind, bytes(4)) for kind in (_FWMARK, _FWMASK))
         words += ["fwmark", f"{U32.unpack(mark)[0]:#x}/{U32.unpack(mask)[0]:#x}"]
@@ -175,13 +189,22 @@ def mark_of_source(address: bytes) -> bytes:
     return attribute(_SRC, address)
 
 
+def mark_of_destination(address: bytes) -> bytes:
+    """The bytes that every rule to exactly this address or network holds."""
+    return attribute(_DST, address)
+
+
 def _message(rule: Rule) -> bytes:
     body = _HEADER.pack(
-        rule.family, 0, rule.prefixlen, 0, rule.table if rule.table < 256 else 0, 0, 0, _TO_TABLE, rule.flags
+        rule.family, rule.destination_len, rule.prefixlen, 0, rule.table if rule.table < 256 else 0, 0, 0, _TO_TABLE, rule.flags
     )
     body += u32(_PRIORITY, rule.priority) + u32(_TABLE, rule.table)
     if rule.source:
         body += attribute(_SRC, rule.source)
+    if rule.destination:
+        body += attribute(_DST, rule.destination)
+    if rule.iif:
+        body += attribute(_IIFNAME, rule.iif.encode() + b"\0")
     if rule.oif:
         body += attribute(_OIFNAME, rule.oif.encode() + b"\0")
     if rule.suppress_prefixlen != NONE:

@@ -1,13 +1,14 @@
 """dhclient: every reason that it gives its script, by a real server and client where they can be brought to it."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from world import World
-from world.dhcp import DhcpClient
-from world.namespaces import wait_until
+from world.dhcp import DhcpClient, Dhcpd
+from world.namespaces import Namespace, wait_until
 
 CAPTURES = Path(__file__).parent.parent / "captures"
 REASONS = Path("/tmp/rig/reasons")
@@ -411,3 +412,45 @@ def test_what_real_clients_did_gives_the_right_link_after_each_event(world: Worl
         assert rules == ({f"7400: from {current} lookup 200 proto 109"} if current else set()), (reason, old, new)
         ways = [route for route in world.routes(200) if "via" in route]
         assert ways == ([f"default via 10.80.0.1 dev wan0 proto 109 src {current}"] if current else [])
+
+
+# --- a server off the segment ---
+
+COUNT = """table inet asked {{
+    chain asked {{ type filter hook prerouting priority raw - 10; ip daddr {server} udp dport 67 counter; }}
+}}"""
+
+
+def asked(ns: Namespace) -> int:
+    """How many requests to the server came into that provider's namespace."""
+    (rule,) = [entry["rule"] for entry in ns.nft_json("list", "table", "inet", "asked") if "rule" in entry]
+    return next(int(part["counter"]["packets"]) for part in rule["expr"] if "counter" in part)
+
+
+def test_a_renewal_to_a_server_off_the_segment_leaves_by_its_own_line(world: World) -> None:
+    """dhclient renews from a socket that is bound to nothing, while main's default leads to the neighbour."""
+    server = "10.9.9.9"
+    cable = world.provider("cable", "198.51.100.0/24", wire="wan1")
+    cable.ns.ip(f"addr add {server}/32 dev lo")
+    for provider in world.providers.values():
+        provider.ns.nft(COUNT.format(server=server))
+    cable.serve_dhcp(program=Dhcpd, lease="20", renew=2, options=(f"server-identifier {server}",))
+    client = world.dhcp_up("wan1", metric=10)
+    assert client.address
+    assert world.route_get("198.18.0.10").startswith("198.18.0.10 dev ppp0")
+    assert re.search(rf" dev wan1 table \d+ src {client.address} ", world.route_get(server))
+    wait_reason(client, "RENEW")
+    assert "REBIND" not in reasons()
+    assert asked(cable.ns) > 0 and asked(world.providers["isp"].ns) == 0
+    # State that is lost loses no server, and what is the administrator's own wins.
+    rules = world.rules()
+    assert f"7450: from all to {server} iif lo lookup 254 suppress_prefixlength 1 proto 109" in rules
+    subprocess.run(["rm", "-rf", "/run/multihook"], check=True)
+    world.multihook("sync", check=True)
+    assert world.rules() == rules
+    world.lan()
+    world.box.ip(f"route add {server} dev lan0")
+    assert " dev lan0 " in world.route_get(server)
+    world.box.ip(f"route del {server} dev lan0")
+    client.release()
+    assert not any(server in rule for rule in world.rules())

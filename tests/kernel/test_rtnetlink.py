@@ -228,8 +228,10 @@ oif gone0 lookup 7 priority 212 protocol 109
 def rule_as_ip_says(rule: Rule) -> tuple[Any, ...]:
     """One of our rules in the words of `ip -N -j`."""
     source = "all" if not rule.source else inet_ntoa(rule.source)
+    destination = inet_ntoa(rule.destination) if rule.destination else ""
     return (
-        rule.priority, source, rule.prefixlen if rule.source and rule.prefixlen != 32 else 0, rule.oif,
+        rule.priority, source, rule.prefixlen if rule.source and rule.prefixlen != 32 else 0,
+        destination, rule.destination_len if rule.destination_len != 32 else 0, rule.iif, rule.oif,
         rule.suppress_prefixlen if rule.suppress_prefixlen != rules.NONE else None,
         rule.suppress_ifgroup if rule.suppress_ifgroup != rules.NONE else None, bool(rule.flags), rule.protocol,
     )  # fmt: skip
@@ -238,7 +240,8 @@ def rule_as_ip_says(rule: Rule) -> tuple[Any, ...]:
 def rule_ip_said(entry: dict[str, Any]) -> tuple[Any, ...]:
     """The same from `ip -N -j rule`."""
     return (
-        entry["priority"], entry["src"], entry.get("srclen", 0), entry.get("oif", ""), entry.get("suppress_prefixlen"),
+        entry["priority"], entry["src"], entry.get("srclen", 0), entry.get("dst", ""), entry.get("dstlen", 0),
+        entry.get("iif", ""), entry.get("oif", ""), entry.get("suppress_prefixlen"),
         int(entry["suppress_ifgroup"]) if "suppress_ifgroup" in entry else None, "not" in entry, int(entry.get("protocol", 0) or 0),
     )  # fmt: skip
 
@@ -258,7 +261,7 @@ def test_rules_are_read_as_ip_shows_them(box: Namespace) -> None:
     mine = dump.of_protocols(frozenset((109,)))
     assert sorted(rule.priority for rule in mine) == [204, 212, 7000, 7200, 7400, 7400]
     assert [rule.priority for rule in mine if rule.rest] == [204]
-    plain = {200, 212, 7000, 7200, 7400, 30000, 31000, 4294967295, 0, 32766, 32767}
+    plain = {200, 201, 202, 212, 7000, 7200, 7400, 30000, 31000, 4294967295, 0, 32766, 32767}
     assert {rule.priority for rule in ours if not rule.rest} == plain
     assert [rule.priority for rule in ours if rule.catches_everything()] == [31000, 32766, 32767]
     marked = dump.of_protocols(frozenset((109,)), [rules.mark_of_source(inet_aton("198.51.100.7"))])
@@ -277,6 +280,8 @@ def test_a_rule_of_ours_is_made_deleted_and_printed_as_ip_does_it(box: Namespace
         Rule(7400, 255, source=inet_aton("192.0.2.99"), prefixlen=32, protocol=250),
         Rule(4294967295, 1, source=inet_aton("0.0.0.1"), prefixlen=32, protocol=5),
         Rule(7401, 201, source=inet_aton("10.0.0.0"), prefixlen=8, protocol=109, flags=2),
+        Rule(7450, 254, destination=inet_aton("10.9.9.9"), destination_len=32, iif="lo", suppress_prefixlen=1, protocol=109),
+        Rule(7500, 201, destination=inet_aton("10.9.9.9"), destination_len=32, iif="lo", protocol=109),
     ]
     before = box.ip_json("rule")
     with opened(box) as door:

@@ -19,26 +19,26 @@ from multihook.survey import Survey
 def lease(link: str, interface: str, **values: object) -> Lease:
     made = Lease(link, interface)
     for name, value in values.items():
-        setattr(
-            made, name, address(value) if name in ("address", "gateway", "former") and isinstance(value, str) else value
-        )
+        if name in ("address", "gateway", "former", "server") and isinstance(value, str):
+            value = address(value) if value else b""
+        setattr(made, name, value)
     return made
 
 
 def view_of(
     kernel: Painted, settings: str, *known: Lease, several: bool = True, whole: bool = True, only: str = "",
-    former: tuple[str, ...] = (),
+    former: tuple[str, ...] = (), server: str = "",
 ) -> View:  # fmt: skip
     """What the feature gets to see of these leases, each checked against the painted kernel.
 
-    With `only` the run is about that link alone, which had the `former` addresses.
+    With `only` the run is about that link alone, which had the `former` addresses, and this DHCP server.
     """
     config = configuration(settings)
     facts = kernel.facts()
     seen = {one.link: leases.check(one, facts, links.hint_for(config, one.link)) for one in known}
     before = {}
     if former:
-        before[only] = lease(only, "eth1", address=former[0], former=former[-1])
+        before[only] = lease(only, "eth1", address=former[0], former=former[-1], server=server)
     survey = Survey(config, facts, before, whole=whole)
     survey.after = {only: seen[only]} if only else seen
     survey.count = 2 if several else 1
@@ -357,13 +357,14 @@ def any_lease(chance: random.Random, link: str, interface: str) -> Lease:
     made.address = pack(any_address(chance)) if chance.random() < 0.8 else b""
     made.gateway = pack(any_router(chance)) if chance.random() < 0.6 else b""
     made.former = pack(any_address(chance)) if chance.random() < 0.3 else b""
+    made.server = pack(any_router(chance) if chance.random() < 0.5 else "10.9.9.9") if chance.random() < 0.5 else b""
     return made
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_whatever_records_and_kernel_say_only_right_objects_are_wanted(seed: int) -> None:
     chance = random.Random(seed)
-    ups = 0
+    ups = servers = 0
     for _ in range(150):
         kernel = any_kernel(chance)
         settings = CABLE + '[link.two]\ninterface = "eth2"\ntable = 202\ngateway = "198.51.100.3"\n' + DSL
@@ -382,21 +383,31 @@ def test_whatever_records_and_kernel_say_only_right_objects_are_wanted(seed: int
                 check_rule(thing, view, by_table)
             elif isinstance(thing, Route):
                 check_route(thing, by_table)
-        assert len({thing.key for thing in objects}) == len(objects) or any_double_address(view)
+        assert len({thing.key for thing in objects}) == len(objects) or any_double(view)
         ups += sum(link.is_up for link in view.links)
-    assert ups > 25  # else it would prove nothing
+        servers += sum(isinstance(thing, Rule) and thing.priority == 7500 for thing in objects)
+    assert ups > 25 and servers > 10  # else it would prove nothing
 
 
-def any_double_address(view: View) -> bool:
-    own = [path.lease.address for link in view.links for path in link.paths.values() if path.has_address]
-    return len(own) != len(set(own))
+def any_double(view: View) -> bool:
+    """Whether two links have the same address, or the same DHCP server."""
+    leases_up = [path.lease for link in view.links for path in link.paths.values() if path.has_address]
+    own, servers = [one.address for one in leases_up], [one.server for one in leases_up if one.server]
+    return len(own) != len(set(own)) or len(servers) != len(set(servers))
 
 
 def check_rule(rule: Rule, view: View, by_table: dict[int, links.Link]) -> None:
     assert rule.protocol == OURS
     assert 7000 <= rule.priority < 8000
-    assert rule.source or rule.oif, "a rule without a selector catches everything"
-    if rule.oif:
+    assert rule.source or rule.oif or rule.destination, "a rule without a selector catches everything"
+    if rule.destination:
+        assert why_unusable(rule.destination) is None and rule.destination_len == 32 and rule.iif == "lo"
+        assert not view.facts.holders(rule.destination, INET)
+        assert (rule.source, rule.oif) == (b"", "")
+        expected = (MAIN, 7450, 1) if rule.table == MAIN else (rule.table, 7500, NONE)
+        assert (rule.table, rule.priority, rule.suppress_prefixlen) == expected
+        assert rule.table == MAIN or by_table[rule.table].is_up
+    elif rule.oif:
         assert is_interface_name(rule.oif) and rule.oif == by_table[rule.table].interface_name and not rule.source
     else:
         assert why_unusable(rule.source) is None, text(rule.source)
@@ -433,6 +444,86 @@ def test_no_next_hop_that_can_be_none_is_taken_from_main() -> None:
     kernel.route("default", "eth1")
     lines = shown(view_of(kernel, CABLE, lease("cable", "eth1", address="198.51.100.7")))
     assert "ip route add default dev #2 table 201 proto 109 src 198.51.100.7" in lines
+
+
+# --- a DHCP server off the segment ---
+
+SERVER_RULES = [
+    "ip rule add from all to {} iif lo lookup main suppress_prefixlength 1 priority 7450 protocol 109",
+    "ip rule add from all to {} iif lo lookup {} priority 7500 protocol 109",
+]
+
+
+def leased(server: str, **more: object) -> Lease:
+    values = {"source": "dhclient", "address": "198.51.100.7", "gateway": "198.51.100.1", "server": server}
+    return lease("cable", "eth1", **(values | more))
+
+
+def about_servers(view: View) -> list[str]:
+    return [line for line in shown(view) if " to " in line]
+
+
+def test_a_dhcp_server_off_the_segment_is_asked_by_its_own_link() -> None:
+    kernel = Painted()
+    cable(kernel)
+    view = view_of(kernel, CABLE, leased("10.9.9.9"))
+    assert about_servers(view) == [line.format("10.9.9.9", 201) for line in SERVER_RULES]
+    lines = in_order(view)
+    exception, lookup = (next(n for n, line in enumerate(lines) if word in line) for word in ("7450", "7500"))
+    assert exception < lookup
+    bring_in_line(view)
+    bring_in_line(view_of(kernel, CABLE, leased("198.51.100.1")))
+    assert not any(" to " in line for line in kernel.shown())
+
+
+@pytest.mark.parametrize("server", [
+    "", "198.51.100.1", "198.51.100.254", "0.0.0.1", "127.0.0.1", "224.0.0.5", "255.255.255.255", "169.254.1.1",
+    "198.51.100.7", "192.168.1.1",
+])  # fmt: skip
+def test_no_rule_for_a_server_on_the_segment_or_one_that_can_be_none(server: str) -> None:
+    kernel = Painted()
+    cable(kernel)
+    kernel.link("lan0", "192.168.1.1/24")  # an address of this machine
+    known = leased("")
+    known.server = pack(server) if server else b""
+    assert about_servers(view_of(kernel, CABLE, known)) == []
+
+
+def test_no_rule_for_the_server_of_a_link_that_is_not_up() -> None:
+    for changes in ({"up": False}, {"held": True}, {"gateway": ""}, {"gone": True}):
+        kernel = Painted()
+        kernel.link("eth1", "198.51.100.7/24", up=changes.get("up", True))
+        if "gone" in changes:
+            kernel.no_address("eth1", "198.51.100.7")
+        known = leased("10.9.9.9", held=changes.get("held", False), gateway=changes.get("gateway", "198.51.100.1"))
+        assert about_servers(view_of(kernel, CABLE, known)) == [], changes
+
+
+def test_two_links_of_one_dhcp_server_have_a_rule_each_and_what_goes_is_only_its_own() -> None:
+    kernel = Painted()
+    cable(kernel)
+    kernel.link("eth2", "192.0.2.7/24")
+    settings = CABLE + '[link.two]\ninterface = "eth2"\ntable = 202\n'
+    two = lease("two", "eth2", source="dhclient", address="192.0.2.7", gateway="192.0.2.1", server="10.9.9.9")
+    bring_in_line(view_of(kernel, settings, leased("10.9.9.9"), two))
+    rules = [line for line in kernel.shown() if " to " in line]
+    assert len(rules) == 3 and sum("lookup main" in line for line in rules) == 1
+    # The cable's next lease is from another server; this run looks at the cable alone.
+    view = view_of(
+        kernel, settings, leased("10.9.9.8"), two, whole=False, only="cable", former=("198.51.100.7",), server="10.9.9.9"
+    )
+    bring_in_line(view)
+    there = {f"ip rule add {line.partition(' ')[2]}" for line in kernel.shown() if " to " in line}
+    assert there == {line.format("10.9.9.9", 202) for line in SERVER_RULES} | {
+        line.format("10.9.9.8", 201) for line in SERVER_RULES
+    }
+    # Nobody has that server any more: the exception goes with the last look-up.
+    alone = lease("two", "eth2", source="dhclient", address="192.0.2.7", gateway="192.0.2.1")
+    view = view_of(
+        kernel, settings, leased("10.9.9.8"), alone, whole=False, only="two", former=("192.0.2.7",), server="10.9.9.9"
+    )
+    bring_in_line(view)
+    assert not any("10.9.9.9" in line for line in kernel.shown())
 
 
 # --- the way from what is to what should be ---
