@@ -47,6 +47,7 @@ def _handle(told: Told) -> None:
         return
     if not is_ours(config, told):
         return
+    unwritten: list[str] = []
     try:
         spool.prepare()
         held, unspooled = _take_lock(told)
@@ -54,7 +55,7 @@ def _handle(told: Told) -> None:
         return
     except OSError as error:
         # No state can be kept; the kernel's part is done all the same.
-        repeats.warn(f"state is not saved: {explain(error)}; routing is looked after all the same")
+        unwritten.append(f"state is not saved: {explain(error)}; routing is looked after all the same")
         held, unspooled = -1, [told]
     try:
         if spool.is_upgrading():  # begun while we waited
@@ -63,12 +64,23 @@ def _handle(told: Told) -> None:
             return
         door = Door()
         try:
-            drain(config, door, unspooled)
+            drain(config, door, unspooled, unwritten)
         finally:
             door.close()
     finally:
         if held >= 0:
             lock.give(held)
+        if unwritten:
+            _leave(unwritten)
+
+
+def _leave(unwritten: list[str]) -> None:
+    """Leave files that this hook may not write to multihook.service; say so where that cannot be."""
+    from multihook import handover
+
+    if not handover.to_service():
+        for line in dict.fromkeys(unwritten):
+            repeats.warn(line)
 
 
 def _keep_for_later(told: Told) -> None:

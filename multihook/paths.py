@@ -6,6 +6,8 @@ RUN = "/run/multihook"
 LEASES = RUN + "/leases"
 LAST = RUN + "/last"
 HELD = RUN + "/held"
+# Where /var/lib may not be written, by a hook of dhcpcd.service: until somebody may.
+TABLES_FOR_NOW = RUN + "/tables"
 
 PRIVATE = RUN + "/private"
 LOCK = PRIVATE + "/lock"

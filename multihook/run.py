@@ -60,8 +60,11 @@ def is_held() -> bool:
     return access(HELD, 0)
 
 
-def drain(config: "Config", door: Door, told: list[Told]) -> None:
-    """Apply what we were told and all that is spooled, until nothing is left."""
+def drain(config: "Config", door: Door, told: list[Told], unwritten: list[str] | None = None) -> None:
+    """Apply what we were told and all that is spooled, until nothing is left.
+
+    `unwritten` takes the lines about files that could not be written, instead of the log.
+    """
     handled: set[str] = set()
     while True:
         # What cannot be taken out of the spool (read-only /run) is not taken up again.
@@ -77,7 +80,7 @@ def drain(config: "Config", door: Door, told: list[Told]) -> None:
             return
         events = [pair for pair in (understood(config, one) for one in heard) if pair]
         if events or damaged:
-            names += run(config, door, events, unspooled=told, whole=bool(damaged)).spooled
+            names += run(config, door, events, unspooled=told, whole=bool(damaged), unwritten=unwritten).spooled
             handled.update(names)
         spool.done(names)
         told = []
@@ -116,10 +119,11 @@ def run(
     *,
     unspooled: "tuple[Told, ...] | list[Told]" = (),
     whole: bool = False,
+    unwritten: list[str] | None = None,
 ) -> Outcome:
     """Bring the links of these events in line, or everything of ours when that is asked or needed.
 
-    Raises ElsewhereError, OSError, Refused when the kernel cannot even be asked.
+    `unwritten` as in drain().  Raises ElsewhereError, OSError, Refused when the kernel cannot even be asked.
     """
     start = monotonic_ns()
     certificate = record.certificate()
@@ -153,6 +157,11 @@ def run(
     if found.whole or named or (outcome.made and is_new):
         _publish(outcome)
     _tell(outcome, events)
+    if unwritten is None:
+        for warning in outcome.warnings:
+            repeats.warn(warning)
+    else:
+        unwritten += outcome.warnings
     return outcome
 
 
@@ -297,8 +306,6 @@ def _tell(outcome: Outcome, events: list[tuple[str, Event]]) -> None:
         outcome.lines.append(f"{_what_happened(found, name, by_link.get(name))}: {counted}; {outcome.elapsed} ms")
     for line in outcome.lines:
         journal.write(journal.INFO, line)
-    for warning in outcome.warnings:
-        repeats.warn(warning)
     for link in found.links:
         if link.name in by_link:
             for problem in link.refused:

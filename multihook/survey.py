@@ -288,6 +288,8 @@ def allot_tables(survey: Survey, door: Door, keep: bool = True) -> bool:
         numbers = tables.allot([link.name for link in without], survey.config, taken, keep)
         for link in without:
             link.table = numbers[link.name]
+    elif keep and survey.whole:
+        tables.take_over(survey.config)
     return bool(without)
 
 

@@ -2,11 +2,12 @@
 
 What is needed at each event (known) imports nothing slow.  An allotted number stays with its link
 while /var/lib/multihook/tables has it, also while the link is gone; where that file is lost, the
-same names get the same numbers again.
+same names get the same numbers again.  Where it cannot be written the numbers stand in /run, until
+a run that may write it takes them over.
 """
 
 from fcntl import LOCK_EX, LOCK_NB, flock
-from posix import O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_RDONLY, close
+from posix import O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_RDONLY, access, close
 from posix import open as posix_open
 from time import sleep
 
@@ -61,13 +62,9 @@ def known() -> dict[str, int]:
 
     One read(2) of a small file: for hooks.
     """
-    try:
-        text = files.read(paths.TABLES, _LIMIT).decode("ascii", "replace")
-    except OSError:
-        return {}
     numbers: dict[str, int] = {}
     seen = set()
-    for line in text.splitlines():
+    for line in _lines(paths.TABLES) + _lines(paths.TABLES_FOR_NOW):
         name, _, digits = line.partition(" ")
         if not (digits.isdigit() and digits.isascii() and len(digits) <= 10 and _is_name(name)):
             continue
@@ -76,6 +73,13 @@ def known() -> dict[str, int]:
             numbers[name] = number
             seen.add(number)
     return numbers
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return files.read(path, _LIMIT).decode("ascii", "replace").splitlines()
+    except OSError:
+        return []
 
 
 def allot(names: "Iterable[str]", config: "Config", taken: "Iterable[int]" = (), keep: bool = True) -> dict[str, int]:
@@ -90,12 +94,18 @@ def allot(names: "Iterable[str]", config: "Config", taken: "Iterable[int]" = (),
     try:
         before = known()
         numbers = _settle(before, list(names), config, set(taken))
-        if keep and numbers != before:
+        if keep and (numbers != before or access(paths.TABLES_FOR_NOW, 0)):
             _write(numbers)
     finally:
         if with_lock >= 0:
             close(with_lock)
     return {name: numbers[name] for name in names}
+
+
+def take_over(config: "Config") -> None:
+    """Write down for good what could only be written to /run so far."""
+    if access(paths.TABLES_FOR_NOW, 0):
+        allot([], config)
 
 
 def number(config: "Config", keep: bool) -> None:
@@ -127,10 +137,23 @@ def _settle(before: dict[str, int], names: list[str], config: "Config", taken: s
 
 
 def _write(numbers: dict[str, int]) -> None:
-    content = _HEADER + "".join(f"{name} {number}\n" for name, number in numbers.items())
+    content = (_HEADER + "".join(f"{name} {number}\n" for name, number in numbers.items())).encode()
     try:
         files.folder(paths.VAR, 0o755)
-        files.replace(paths.TABLES, content.encode(), 0o644, durable=True)
+        files.replace(paths.TABLES, content, 0o644, durable=True)
+    except OSError:
+        _write_for_now(content)
+        return
+    try:
+        files.remove(paths.TABLES_FOR_NOW)
+    except OSError:
+        return  # read-only: it says nothing that the other does not say
+
+
+def _write_for_now(content: bytes) -> None:
+    try:
+        if not access(paths.TABLES_FOR_NOW, 0) or files.read(paths.TABLES_FOR_NOW, _LIMIT) != content:
+            files.replace(paths.TABLES_FOR_NOW, content)
     except OSError:
         return  # read-only or full: the same names get the same numbers next time
 

@@ -63,6 +63,7 @@ def place(machine: Machine, put: Callable[[object, str, str], None]) -> None:
         (paths, "VAR", machine.var),
         (paths, "LAST_GOOD", machine.last_good),
         (paths, "TABLES", machine.numbers),
+        (paths, "TABLES_FOR_NOW", machine.run / "tables"),
         (toml, "SETTINGS", machine.settings),
         (toml, "DROP_INS", machine.drop_ins),
         (tables, "ETC", machine.iproute2),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from config_machine import Machine, give_away, make_machine
 
-from multihook import files
+from multihook import files, paths
 from multihook.config import compiled, schema, tables, toml
 
 
@@ -130,6 +130,48 @@ def test_where_it_cannot_be_written_the_same_names_get_the_same_numbers(
     assert first == {"b": 1000, "a": 1001, "c": 1002}
     assert tables.allot(["b", "a", "c"], config) == first
     assert tables.known() == {}
+
+
+def unwritable(folder: str) -> pytest.MonkeyPatch:
+    """No file in that folder can be written, until the patch is undone."""
+    patch, real = pytest.MonkeyPatch(), files.replace
+
+    def fail(path: str, content: bytes, mode: int = 0o644, durable: bool = False) -> None:
+        if path.startswith(folder):
+            raise OSError(30, "Read-only file system", path)
+        real(path, content, mode, durable)
+
+    patch.setattr(files, "replace", fail)
+    return patch
+
+
+def test_where_only_run_can_be_written_numbers_stay_there_until_they_can_be_kept(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in dhcpcd.service: each link is told of in a run of its own."""
+    config = compiled.load()
+    tables.allot(["first"], config)
+    read_only = unwritable(paths.VAR)
+    assert tables.allot(["b"], config) == {"b": 1001}
+    assert tables.allot(["a"], config) == {"a": 1002}
+    assert tables.known() == {"first": 1000, "b": 1001, "a": 1002}
+    before = machine.snapshot()
+    tables.take_over(config)
+    assert tables.allot(["a", "b"], config) == {"a": 1002, "b": 1001}
+    assert machine.snapshot() == before
+    read_only.undo()
+    tables.take_over(config)
+    assert not (machine.run / "tables").exists()
+    assert machine.numbers.read_text().splitlines()[-3:] == ["first 1000", "b 1001", "a 1002"]
+    before = machine.snapshot()
+    tables.take_over(config)
+    assert machine.snapshot() == before
+
+
+def test_what_is_kept_goes_before_what_stands_in_run(machine: Machine) -> None:
+    machine.numbers.write_text("a 1005\n")
+    (machine.run / "tables").write_text("a 1006\nb 1005\nc 1007\n")
+    assert tables.known() == {"a": 1005, "c": 1007}
 
 
 def test_numbers_run_on_at_the_end(machine: Machine) -> None:

@@ -141,6 +141,11 @@ def bound(interface: str, local: str, router: str = "", reason: str = "BOUND") -
     return Told("dhclient", [], variables | ({"new_routers": router} if router else {}))
 
 
+def stanza(folder: str, interface: str, method: str = "static", **options: str) -> Told:
+    variables = {"IFACE": interface, "ADDRFAM": "inet", "METHOD": method}
+    return Told("ifupdown", [folder], variables | {f"IF_{name.upper()}": value for name, value in options.items()})
+
+
 def expire(interface: str, local: str) -> Told:
     return Told("dhclient", [], {"reason": "EXPIRE", "interface": interface, "old_ip_address": local})
 
@@ -244,6 +249,123 @@ def test_a_hook_for_nothing_leaves_the_kernel_unasked(machine: Machine) -> None:
         assert not run.is_ours(machine.config, told)
         machine.drain(told)
     assert (machine.kernel.dumps, machine.kernel.changes, machine.log) == (0, [], [])
+
+
+# --- several sources ---
+
+
+def test_a_stanza_with_gateway_is_a_link_without_any_default_route_in_main(machine: Machine) -> None:
+    two_lines(machine)
+    machine.kernel.link("eth2", "192.0.2.66/28")
+    machine.drain(stanza("if-up", "eth2", address="192.0.2.66", gateway="192.0.2.65"))
+    assert [line for line in machine.ours()[0] if "default via 192.0.2.65" in line]
+    machine.kernel.no_address("eth2", "192.0.2.66")
+    machine.drain(stanza("if-post-down", "eth2", address="192.0.2.66", gateway="192.0.2.65"))
+    assert not [line for line in machine.ours()[0] if "eth2" in line or "192.0.2.6" in line]
+
+
+def test_aliases_and_further_stanzas_neither_move_a_link_nor_take_it_down(machine: Machine) -> None:
+    two_lines(machine)
+    machine.kernel.link("eth2", "192.0.2.66/28")
+    machine.drain(stanza("if-up", "eth2", address="192.0.2.66", gateway="192.0.2.65"))
+    right = machine.ours()
+    machine.kernel.address("eth2", "10.0.0.9/24")
+    for told in (
+        stanza("if-up", "eth2:1", address="10.0.0.9"), stanza("if-up", "eth2:1", address="10.0.0.9", gateway="10.0.0.1"),
+        stanza("if-up", "eth2", address="10.0.0.9"), stanza("if-post-down", "eth2:1", address="10.0.0.9"),
+        stanza("if-up", "eth2", "dhcp"), stanza("if-post-down", "eth2", "dhcp"),
+    ):  # fmt: skip
+        machine.drain(told)
+        addresses = [line for line in machine.ours()[0] if line.startswith("7400")]
+        assert addresses == [line for line in right[0] if line.startswith("7400")], told.variables
+    machine.kernel.no_address("eth2", "10.0.0.9")
+    machine.drain(stanza("if-post-down", "eth2:1", address="10.0.0.9"))
+    assert machine.ours() == right
+
+
+def test_what_ifupdown_says_after_the_dhcp_client_changes_and_writes_nothing(machine: Machine) -> None:
+    both_up(machine)
+    machine.drain(stanza("if-up", "eth1", "dhcp"))
+    before, there, said = machine.files(), machine.kernel.picture(), list(machine.log)
+    machine.kernel.changes.clear()
+    for told in (
+        stanza("if-up", "eth1", "dhcp"), stanza("if-up", "ppp0", "ppp"), stanza("if-post-down", "ppp0", "ppp"),
+        stanza("if-up", "eth1", address="198.51.100.7", gateway="198.51.100.254"),  # the lease said better
+        stanza("if-up", "--all", "none"),
+    ):  # fmt: skip
+        machine.drain(told)
+    assert (machine.kernel.changes, machine.kernel.picture(), machine.log) == ([], there, said)
+    assert machine.files() == before
+
+
+def test_what_ifupdown_says_is_better_than_what_boot_found(machine: Machine) -> None:
+    machine.configure(TWO)
+    machine.kernel.link("ppp0", "203.0.113.45 peer 192.0.2.1", ppp=True)
+    machine.kernel.link("eth1", "198.51.100.7/24")
+    machine.kernel.route("default", "eth1", via="198.51.100.1")
+    machine.sync()
+    known = leases.load("cable")
+    assert known and known.source == "kernel"
+    machine.drain(stanza("if-up", "eth1", address="198.51.100.7", gateway="198.51.100.254"))
+    assert [line for line in machine.ours()[0] if "default via 198.51.100.254 dev eth1" in line]
+    known = leases.load("cable")
+    assert known and (known.source, text(known.gateway)) == ("ifupdown", "198.51.100.254")
+    machine.sync()
+    assert [line for line in machine.ours()[0] if "default via 198.51.100.254 dev eth1" in line]
+
+
+def test_dhcpcds_words_of_a_session_of_pppd_do_not_take_it_from_its_link(machine: Machine) -> None:
+    both_up(machine)
+    right = machine.ours()
+    for reason in ("3RDPARTY", "STATIC", "INFORM", "STOP", "STOPPED", "DEPARTED"):
+        variables = {"reason": reason, "interface": "ppp0", "ifflags": "4305", "new_ip_address": "203.0.113.45"}
+        assert not run.is_ours(machine.config, Told("dhcpcd", [], variables)), reason
+        machine.drain(Told("dhcpcd", [], variables))
+    # Without its flags: looked at, and found to be another's.
+    machine.drain(Told("dhcpcd", [], {"reason": "NOCARRIER", "interface": "ppp0"}))
+    assert machine.ours() == right
+    assert leases.names() == ["cable", "dsl"]
+
+
+def test_with_only_run_writable_each_adopted_line_keeps_a_table_of_its_own(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in dhcpcd.service with our drop-in: events of one line each, after a whole run."""
+    real = files.replace
+
+    def fail(path: str, content: bytes, mode: int = 0o644, durable: bool = False) -> None:
+        if not path.startswith(f"{machine.root}/run/"):
+            raise OSError(30, "Read-only file system", path)
+        real(path, content, mode, durable)
+
+    for number, interface in enumerate(("eth2", "eth1")):
+        machine.kernel.link(interface, f"198.51.{number}.7/24")
+        machine.kernel.route("default", interface, via=f"198.51.{number}.1", metric=number + 1)
+    with monkeypatch.context() as read_only:
+        read_only.setattr(files, "replace", fail)
+        read_only.setattr(multihook.names, "replace", fail)
+        unwritten: list[str] = []
+        for number, interface in [(0, "eth2"), (1, "eth1")] * 2:
+            told = bound(interface, f"198.51.{number}.7", f"198.51.{number}.1")
+            spool.prepare()
+            run.drain(machine.config, machine.kernel.door(), [told], unwritten)
+        assert unwritten and all("Read-only" in line for line in unwritten)
+        assert machine.log and not [line for line in machine.log if "Read-only" in line]
+        tables = sorted(line for line in machine.ours()[0] if line.startswith("7400"))
+        # renumbered, in a run of its own
+        machine.kernel.no_address("eth1", "198.51.1.7")
+        machine.kernel.address("eth1", "198.51.1.99/24")
+        spool.prepare()
+        run.drain(machine.config, machine.kernel.door(), [bound("eth1", "198.51.1.99", "198.51.1.1")], unwritten)
+        assert sorted(line for line in machine.ours()[0] if line.startswith("7400")) == sorted(
+            line.replace("198.51.1.7", "198.51.1.99") for line in tables
+        )
+    there = machine.ours()
+    machine.sync()
+    assert machine.ours() == there
+    assert not (machine.root / "run/multihook/tables").exists()
+    assert (machine.root / "var/lib/multihook/tables").read_text().count("\neth") == 2
+    assert (machine.root / "etc/iproute2/rt_tables.d/multihook.conf").read_text().count("\teth") == 2
 
 
 # --- adoption ---
