@@ -349,6 +349,7 @@ def test_with_only_run_writable_each_adopted_line_keeps_a_table_of_its_own(
             told = bound(interface, f"198.51.{number}.7", f"198.51.{number}.1")
             spool.prepare()
             run.drain(machine.config, machine.kernel.door(), [told], unwritten)
+            assert not [line for line in machine.log if line.startswith("3 ")]
         assert unwritten and all("Read-only" in line for line in unwritten)
         assert machine.log and not [line for line in machine.log if "Read-only" in line]
         tables = sorted(line for line in machine.ours()[0] if line.startswith("7400"))

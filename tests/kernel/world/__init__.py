@@ -7,6 +7,7 @@ world.py        World: what a test gets from the fixture of the same name
 namespaces.py   one network namespace: run programs, open sockets, set up interfaces in it
 provider.py     one provider: forwards, counts, and drops sources that it did not hand out
 dhcp.py         dnsmasq and dhclient; Debian's dhclient-script with any reason
+dhcpcd.py       dhcpcd; Debian's dhcpcd-run-hooks with any reason
 ppp.py          point-to-point sessions, and the events of pppd by Debian's own /etc/ppp/ip-up and ip-down
 shuttle.py      the process that carries packets between the two ends of such a session
 internet.py     what lies between the providers, with the far hosts

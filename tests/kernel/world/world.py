@@ -30,6 +30,10 @@ KEPT = (
     "/etc/ppp",
     "/etc/dhcp",
     "/var/lib/dhcp",
+    "/run/dhcpcd",
+    "/var/lib/dhcpcd",
+    "/etc/network",
+    "/run/network",
     "/etc/resolv.conf",
 )
 
@@ -271,12 +275,12 @@ class World:
         return (done.stdout or done.stderr).splitlines()[0].strip()
 
     def strays(self) -> dict[int, str]:
-        """Processes in the box that nobody there is known to want: {pid: command line}; dhclient is known."""
+        """Processes in the box that nobody there is known to want: {pid: command line}; DHCP clients are known."""
         found = {}
         for pid in self.box.pids():
             try:
                 line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-                if os.path.basename(line.split(" ")[0]) != "dhclient" and not self.box.started(pid):
+                if os.path.basename(line.split(" ")[0]) not in ("dhclient", "dhcpcd", "dhcpcd:") and not self.box.started(pid):
                     found[pid] = line
             except OSError:
                 continue
