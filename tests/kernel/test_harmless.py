@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import resource
 import signal
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from world import World
+from world.dhcpcd import run_hooks
 from world.namespaces import wait_until
 
 OLD, NEW, PEER = "203.0.113.45", "203.0.113.77", "203.0.113.1"
@@ -23,6 +25,8 @@ CONFIG = '[link.dsl]\ninterface = "ppp0"\ntable = 200\n[link.lte]\ninterface = "
 PPPD = ("/etc/ppp/ip-up.d/multihook", "ppp0", "/dev/pts/0", "0", NEW, PEER, "")
 EVENT = ("/usr/lib/multihook/event", "pppd", "ip-up", *PPPD[1:])
 DHCLIENT_HOOK = "/etc/dhcp/dhclient-exit-hooks.d/multihook"
+DHCPCD_HOOK = "/usr/lib/dhcpcd/dhcpcd-hooks/90-multihook"
+IFUPDOWN_HOOKS = ("/etc/network/if-up.d/multihook", "/etc/network/if-post-down.d/multihook")
 LOCK = Path("/run/multihook/private/lock")
 # pppd gives its children 5 s when it ends; starting Python on a busy machine is not ours to bound.
 BOUND_SECONDS = 6.5
@@ -236,11 +240,16 @@ def test_a_log_that_nobody_reads_keeps_no_caller(pending: World) -> None:
 
 
 @pytest.mark.fast
-@pytest.mark.parametrize("entry", [PPPD, EVENT, ("dash", "-c", f". {DHCLIENT_HOOK}")], ids=["ip-up", "event", "dhclient"])
+@pytest.mark.parametrize(
+    "entry",
+    [PPPD, EVENT, ("dash", "-c", f". {DHCLIENT_HOOK}"), ("dash", "-c", f". {DHCPCD_HOOK}"), IFUPDOWN_HOOKS[:1]],
+    ids=["ip-up", "event", "dhclient", "dhcpcd", "if-up"],
+)
 def test_what_was_inherited_is_closed_when_the_hook_returns(pending: World, entry: tuple[str, ...]) -> None:
     """Pipes that the caller waits on (dhclient -1, ssh) end with the hook: nobody in the background holds them."""
     ends = [os.pipe() for _ in range(4)]
     env = {"PATH": "/usr/bin:/bin", "reason": "BOUND", "interface": "ppp0", "new_ip_address": NEW}
+    env |= {"IFACE": "ppp0", "ADDRFAM": "inet", "METHOD": "static"}
     writers = tuple(end for _, end in ends)
     process = subprocess.Popen(
         pending.box.argv(*entry), env=env, stdin=subprocess.DEVNULL, stdout=writers[0], stderr=writers[1], pass_fds=writers
@@ -274,7 +283,9 @@ def test_the_callers_input_is_not_read(pending: World) -> None:
     try:
         program.write_text("#!/bin/sh\nexec cat\n")
         program.chmod(0o755)
-        for entry in [f"/etc/ppp/{name}.d/multihook ppp0" for name in ("ip-up", "ip-down", "ipv6-up", "ipv6-down")] + [f". {DHCLIENT_HOOK}"]:
+        for entry in [f"/etc/ppp/{name}.d/multihook ppp0" for name in ("ip-up", "ip-down", "ipv6-up", "ipv6-down")] + [
+            f". {DHCLIENT_HOOK}", f". {DHCPCD_HOOK}", *IFUPDOWN_HOOKS
+        ]:  # fmt: skip
             done = pending.box.run("dash", "-c", f"{entry}; read -r line; echo \"$line\"", input="mine\n", env={"PATH": "/usr/bin:/bin"})
             assert (done.stdout, done.stderr) == ("mine\n", ""), entry
     finally:
@@ -299,6 +310,7 @@ REASONS = {
     "RENEW": {"new_ip_address": NEW, "old_ip_address": NEW},
     "EXPIRE": {"old_ip_address": OLD},
     "BOUND6": {"new_ip6_address": "2001:db8::1"},
+    "NOCARRIER": {"protocol": "link"},
     "no such reason": {},
     "": {},
 }
@@ -315,7 +327,7 @@ umask 027
 kept='a  b'
 status=none
 {{{{ {STATE}; }}}} >/tmp/rig/before 2>&1
-. {DHCLIENT_HOOK}
+. {{hook}}
 status=$?
 {{{{ {STATE}; }}}} >/tmp/rig/after 2>&1
 echo "end $status"
@@ -324,12 +336,12 @@ echo "end $status"
 MOVING = ("_=", "status=", "LINENO=", "PIPESTATUS=", "RANDOM=", "SRANDOM=", "SECONDS=", "EPOCH", "BASH_", "BASHPID")
 
 
-def source(world: World, shell: str, options: str, env: dict[str, str]) -> None:
-    """Source dhclient's hook in that shell; nothing is said and nothing is left behind."""
+def source(world: World, shell: str, options: str, env: dict[str, str], hook: str = DHCLIENT_HOOK) -> None:
+    """Source a client's hook in that shell; nothing is said and nothing is left behind."""
     files = [Path("/tmp/rig", name) for name in ("before", "after")]
     for file in files:
         file.unlink(missing_ok=True)
-    done = call(world, *shell.split(), "-c", SOURCING.format(options=options), env=env)
+    done = call(world, *shell.split(), "-c", SOURCING.format(options=options, hook=hook), env=env)
     assert (done.returncode, done.stdout, done.stderr) == (0, "end 0\n", ""), env
     before, after = ([line for line in file.read_text().splitlines() if not line.startswith(MOVING)] for file in files)
     assert before == after, env
@@ -338,10 +350,12 @@ def source(world: World, shell: str, options: str, env: dict[str, str]) -> None:
 @pytest.mark.fast
 @pytest.mark.parametrize("options", ["-e -u", "-eu -f -C", "+e"])
 @pytest.mark.parametrize("shell", ["dash", "bash --posix"])
-def test_the_shell_that_sources_it_is_the_same_after(pending: World, shell: str, options: str) -> None:
-    """No variable, option, function, trap, folder or status is left, for any reason dhclient gives."""
+@pytest.mark.parametrize("hook", [DHCLIENT_HOOK, DHCPCD_HOOK], ids=["dhclient", "dhcpcd"])
+def test_the_shell_that_sources_it_is_the_same_after(pending: World, hook: str, shell: str, options: str) -> None:
+    """No variable, option, function, trap, folder or status is left, for any reason the client gives."""
     for reason, variables in REASONS.items():
-        source(pending, shell, options, {"PATH": "/usr/bin:/bin", "reason": reason, "interface": "ppp0", **variables})
+        env = {"PATH": "/usr/bin:/bin", "reason": reason, "interface": "ppp0", **variables}
+        source(pending, shell, options, env, hook)
 
 
 BROKEN = ("exit 7", "kill -9 $$", "kill -TERM $$", "echo out; echo err >&2", "missing", "not executable", "cat; exec sleep 0")
@@ -361,8 +375,12 @@ def test_a_broken_event_program_is_no_concern_of_the_caller(pending: World) -> N
             for script in ("ip-up", "ip-down", "ipv6-up", "ipv6-down"):
                 done = call(pending, f"/etc/ppp/{script}.d/multihook", *PPPD[1:])
                 assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), (event, script)
-            for options in ("-e -u", "+e"):
-                source(pending, "dash", options, {"PATH": "/usr/bin:/bin", "reason": "BOUND", "interface": "ppp0"})
+            for script in IFUPDOWN_HOOKS:
+                done = call(pending, script, env={"PATH": "/usr/bin:/bin", "IFACE": "ppp0", "METHOD": "static"})
+                assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), (event, script)
+            for options, hook in itertools.product(("-e -u", "+e"), (DHCLIENT_HOOK, DHCPCD_HOOK)):
+                env = {"PATH": "/usr/bin:/bin", "reason": "BOUND", "interface": "ppp0"}
+                source(pending, "dash", options, env, hook)
     finally:
         program.unlink(missing_ok=True)
         program.write_bytes(kept)
@@ -389,6 +407,30 @@ def test_debians_own_hooks_beside_ours_work_as_without_it(pending: World) -> Non
         seen.append((done.returncode, lines))
     assert seen[0][0] == seen[1][0]
     assert [line for line in seen[0][1] if "multihook" not in line] == [line for line in seen[1][1] if "multihook" not in line]
+
+
+def test_dhcpcds_own_hooks_beside_ours_work_as_without_it(pending: World) -> None:
+    """dhcpcd-run-hooks sources them in one shell: those behind ours see what they would see without it."""
+    ours, folder = Path(DHCPCD_HOOK), Path(DHCPCD_HOOK).parent
+    witness, kept = folder / "95-witness", ours.read_bytes()
+    assert len([path for path in folder.iterdir() if path != ours]) >= 3
+    seen = []
+    try:
+        witness.write_text("set >/tmp/rig/seen; set +o >>/tmp/rig/seen; pwd >>/tmp/rig/seen; umask >>/tmp/rig/seen\n")
+        for present in (True, False):
+            if not present:
+                ours.unlink()
+            done = run_hooks(
+                pending.box, "BOUND", "ppp0", new_ip_address=NEW, new_routers="203.0.113.1", protocol="dhcp",
+                new_domain_name_servers="198.18.0.53", if_up="true", if_down="false",
+            )  # fmt: skip
+            lines = [line for line in Path("/tmp/rig/seen").read_text().splitlines() if not line.startswith(("_=", "PPID="))]
+            seen.append((done.returncode, done.stdout, done.stderr, lines))
+    finally:
+        witness.unlink(missing_ok=True)
+        ours.write_bytes(kept)
+    assert seen[0] == seen[1] and len(seen[0][3]) > 20
+    assert applied(pending)
 
 
 # --- signals ---
