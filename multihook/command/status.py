@@ -16,6 +16,7 @@ from multihook.kernel.facts import name_of
 from multihook.kernel.rtnetlink import Door, Refused
 from multihook.links import Link, Path
 from multihook.paths import LOCK
+from multihook.sources import VARIABLES
 
 # What the JSON promises: fields are added under the same number, never renamed or taken away.
 JSON_VERSION = 1
@@ -132,18 +133,20 @@ def _remarks(config: "run.Config", door: Door, found: survey.Survey, shown: list
         is_before = 0 < rule.priority < config["rule_base"] + 1000
         if is_before and rule.protocol != config["rt_proto"] and rule.catches_everything():
             remarks.append(f"a foreign rule takes precedence over all links: {rule.priority}: {rule.text()}")
+    told = {link.interface_name for link in shown for path in link.paths.values() if path.lease.source in VARIABLES}
     for route in found.facts.defaults(INET):
         name = name_of(route.oif) if route.oif else ""
         manager = _silent_manager(route.oif)
         if name and not is_interface_name(name):
             remarks.append(f'"{foreign(name)}" has a default route, but no name that multihook works with')
-        elif name and manager and not links.is_ignored(config, name):
+        elif name and manager and name not in told and not links.is_ignored(config, name):
             remarks.append(f"{name} is managed by {manager}, which tells multihook nothing: see `multihook up`")
     remarks += _waiting()
     return list(dict.fromkeys(remarks))
 
 
 # Where those who run no hooks of ours say which interfaces are theirs: file, and the words of it.
+# They may say so of one that a client of ours serves all the same; then its hooks have told of it.
 _SILENT_MANAGERS = {
     "systemd-networkd": ("/run/systemd/netif/links/", ("ADMIN_STATE=configured", "ADMIN_STATE=configuring")),
     "NetworkManager": ("/run/NetworkManager/devices/", ("managed=full", "managed=true")),

@@ -102,7 +102,9 @@ class Rule:
 
     def catches_everything(self) -> bool:
         """Whether it takes (nearly) every packet away: a table look-up with no selector but "not fwmark"."""
-        if self.source or self.destination or self.iif or self.oif or self.suppress_prefixlen != NONE or self.table in (0, 255):
+        if self.source or self.destination or self.iif or self.oif:
+            return False
+        if self.suppress_prefixlen != NONE or self.table in (0, 255):
             return False
         kinds = set(attributes(self.rest, 0))
         return kinds <= ({_FWMARK, _FWMASK} if self.flags & _INVERT else set())
@@ -195,8 +197,9 @@ def mark_of_destination(address: bytes) -> bytes:
 
 
 def _message(rule: Rule) -> bytes:
+    table = rule.table if rule.table < 256 else 0
     body = _HEADER.pack(
-        rule.family, rule.destination_len, rule.prefixlen, 0, rule.table if rule.table < 256 else 0, 0, 0, _TO_TABLE, rule.flags
+        rule.family, rule.destination_len, rule.prefixlen, 0, table, 0, 0, _TO_TABLE, rule.flags
     )
     body += u32(_PRIORITY, rule.priority) + u32(_TABLE, rule.table)
     if rule.source:

@@ -3,6 +3,7 @@
 import re
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -218,7 +219,7 @@ def sandbox(*more: str) -> tuple[str, ...]:
 
 
 @pytest.fixture
-def systemctl() -> Path:
+def systemctl() -> Iterator[Path]:
     """A machine where systemd runs, as far as its folder and its command tell; what that was asked is in the file."""
     asked, folder, command = Path("/tmp/rig/asked"), Path("/run/systemd/system"), Path("/usr/bin/systemctl")
     folder.mkdir(parents=True)
