@@ -561,14 +561,23 @@ def test_a_lost_lease_of_dhcpcd_that_names_no_readable_address_only_has_the_link
     ("192.0.2.0/24 198.51.100.1", "-", ["192.0.2.0/24 via 198.51.100.1"]),  # RFC 3442: no router option
     ("192.0.2.0/24 0.0.0.0 0.0.0.0/0 198.51.100.9", "198.51.100.9", ["192.0.2.0/24 via 0.0.0.0"]),
     ("10.1.31.7/20 198.51.100.1", "-", ["10.1.16.0/20 via 198.51.100.1"]),  # host bits
-    ("127.0.0.0/8 198.51.100.1", "-", []),
-    ("192.0.2.0/24 224.0.0.5", "-", []),
 ])  # fmt: skip
 @pytest.mark.parametrize("name", ["new_classless_static_routes", "new_ms_classless_static_routes"])
 def test_option_121_as_dhcpcd_writes_it(name: str, routes: str, gateway: str, kept: list[str]) -> None:
     event = dhcpcd(**{name: routes})
     assert [f"{network_text(network, length)} via {text(router)}" for network, length, router in event.routes] == kept
     assert (text(event.gateway), event.refused) == (gateway, [])
+
+
+@pytest.mark.parametrize("routes, said", [
+    ("127.0.0.0/8 198.51.100.1", "127.0.0.0/8 by 198.51.100.1 is in 127.0.0.0/8"),
+    ("192.0.2.0/24 224.0.0.5", "192.0.2.0/24 by 224.0.0.5 is multicast"),
+])  # fmt: skip
+@pytest.mark.parametrize("name", ["new_classless_static_routes", "new_ms_classless_static_routes"])
+def test_a_route_of_dhcpcd_that_cannot_be_is_left_out_and_said(name: str, routes: str, said: str) -> None:
+    event = dhcpcd(**{name: f"{routes} 10.0.0.0/8 198.51.100.1"})
+    assert [network_text(network, length) for network, length, _ in event.routes] == ["10.0.0.0/8"]
+    assert event.refused == [f"{name}: {said}"]
 
 
 def test_option_249_is_read_only_where_121_is_not_there() -> None:
