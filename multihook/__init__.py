@@ -17,6 +17,8 @@ What a hook run is
 
 What is kept right (a new feature is one module here and one line in features/__init__)
     features/   the contract, the order of stages, the visible list
+    features/snat     each link's translation and its guard: elements of our nft table
+    features/ruleset  the text of that table: its chains never change with a link
     features/routing  each link's table with its guard, its rules, the interface group
     names       rt_protos.d and rt_tables.d, so that ip(8) shows names
 
@@ -39,7 +41,8 @@ What keeps it safe
 
 The doors to the kernel and to the log
     kernel/     one kind of message each: facts (one picture for a run), tables (in use by
-                others), routes, rules, addresses, interfaces, rtnetlink (the socket)
+                others), routes, rules, addresses, interfaces, nftables, nft (the program, for
+                rules), rtnetlink (the socket)
     repeats     warnings that come again and again, counted
     journal     one datagram to the log
 

@@ -5,7 +5,7 @@ what is, makes what is missing (guards first, look-ups last), takes away what is
 other way round), and asks again: success means that a second look finds no difference.
 """
 
-from errno import EEXIST, EPERM
+from errno import EEXIST, ENOPKG, EPERM
 
 from multihook.features import Step, View, visible
 from multihook.files import explain
@@ -19,14 +19,15 @@ if TYPE_CHECKING:
 
 
 class Failure:
-    """One step that was refused: of which link, why, and what to do."""
+    """One step that was refused: of which link and feature, why, and what to do."""
 
-    __slots__ = ("line", "link", "may_pass")
+    __slots__ = ("feature", "line", "link", "may_pass")
 
-    def __init__(self, link: str, line: str, may_pass: bool) -> None:
+    def __init__(self, link: str, line: str, may_pass: bool, feature: str = "") -> None:
         self.link = link
         self.line = line
         self.may_pass = may_pass
+        self.feature = feature
 
 
 def plan(view: View) -> list[Step]:
@@ -60,14 +61,15 @@ def _stage(pair: tuple[int, Step]) -> int:
 def apply(view: View, steps: list[Step]) -> tuple[list[Step], list[Failure]]:
     """Make each step; returns those made, and the failures.
 
-    After a failure the rest of that link's steps is left: its old state stands rather than half
-    of the new one.  Other links go on.
+    After a failure the rest of that link's steps of the same feature is left: its old state stands
+    rather than half of the new one.  Other links go on, and so do other features: without nft(8)
+    a link is routed all the same.
     """
     made: list[Step] = []
     failures: list[Failure] = []
     for step in steps:
         link = step.feature.place(view, step.object)[2]
-        if any(failure.link == link for failure in failures):
+        if any(failure.link == link and failure.feature == step.feature.NAME for failure in failures):
             continue
         try:
             _make(view, step)
@@ -91,18 +93,26 @@ def _make(view: View, step: Step) -> None:
 
 
 def _failure(view: View, step: Step, link: str, error: "Refused | OSError") -> Failure:
-    what = "; ".join(step.feature.commands(view, step))
+    what = "; ".join(brief(command) for command in step.feature.commands(view, step))
     if isinstance(error, Refused) and error.errno == EPERM:
         line = "changing the kernel's routing needs root with CAP_NET_ADMIN; nothing was changed"
-        return Failure(link, line, may_pass=False)
+        return Failure(link, line, may_pass=False, feature=step.feature.NAME)
     why = error.reason if isinstance(error, Refused) else explain(error)
     advice = step.feature.clash(step.object) if error.errno == EEXIST else "`multihook sync` tries again"
-    return Failure(link, f"not applied: {what}: {why}; {advice}", may_pass=error.errno != EEXIST)
+    # ENOPKG: the program that should do it is not there, or says no; it will not think better of it.
+    may_pass = error.errno not in (EEXIST, ENOPKG)
+    return Failure(link, f"not applied: {what}: {why}; {advice}", may_pass, step.feature.NAME)
 
 
 def commands(view: View, steps: list[Step]) -> list[str]:
     """The steps as commands for a shell, in their order."""
     return [line for step in steps for line in step.feature.commands(view, step)]
+
+
+def brief(command: str) -> str:
+    """A command in one line: of one with a text behind it only the beginning."""
+    first, several, _ = command.partition("\n")
+    return f"{first} ..." if several else first
 
 
 def count(view: View, steps: list[Step]) -> str:

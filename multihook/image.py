@@ -26,14 +26,17 @@ _LIMIT = 1 << 22
 # All that an event may need, each behind what it imports; also what may be imported on the hot path
 # at all (a test holds it to this).
 MODULES = (
-    "paths", "address", "files", "journal", "repeats", "lock", "spool", "record", "kernel",
-    "kernel.rtnetlink", "kernel.addresses", "kernel.interfaces", "kernel.routes", "kernel.rules",
-    "kernel.facts", "sources", "config", "config.compiled", "config.tables", "leases", "links",
-    "features", "features.routing", "engine", "survey", "run", "hook", "sources.dhcp", "sources.dhclient",
-    "sources.dhcpcd", "sources.ifupdown", "sources.pppd",
+    "paths", "address", "files", "journal", "repeats", "lock", "spool", "record", "kernel", "kernel.rtnetlink",
+    "kernel.addresses", "kernel.interfaces", "kernel.routes", "kernel.rules", "kernel.facts", "kernel.nftables",
+    "kernel.nft", "sources", "config", "config.compiled", "config.tables", "leases", "links", "features",
+    "features.routing", "features.ruleset", "features.snat", "engine", "survey", "run", "hook", "sources.dhcp",
+    "sources.dhclient", "sources.dhcpcd", "sources.ifupdown", "sources.pppd",
 )  # fmt: skip
-# Of these an event needs one or two: they wait until they are asked for.
-_LATER = tuple(f"multihook.sources.{name}" for name in ("dhcp", "dhclient", "dhcpcd", "ifupdown", "pppd"))
+# Not every event needs these: they wait until they are asked for.
+_LATER = frozenset(f"multihook.{name}" for name in (
+    "kernel.nftables", "kernel.nft", "features.ruleset", "features.snat", "sources.dhcp", "sources.dhclient",
+    "sources.dhcpcd", "sources.ifupdown", "sources.pppd",
+))  # fmt: skip
 
 # PEP 563: annotations are kept as text instead of being evaluated (CO_FUTURE_ANNOTATIONS, Include/cpython/code.h).
 _UNEVALUATED = 0x1000000

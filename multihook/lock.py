@@ -6,7 +6,7 @@ can enter, so nobody else can hold it.  The console takes the same lock through 
 
 from _signal import ITIMER_REAL, SIG_DFL, SIG_UNBLOCK, SIGALRM, pthread_sigmask, setitimer, signal  # type: ignore[import-not-found]  # signal(3py) imports enum: 2 ms
 from errno import EROFS, EWOULDBLOCK
-from fcntl import LOCK_EX, LOCK_NB, flock
+from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from posix import O_CLOEXEC, O_CREAT, O_NOFOLLOW, O_RDONLY, O_RDWR, close, fstat, stat
 from posix import open as posix_open
 
@@ -82,5 +82,6 @@ def take(patience: float) -> int:
 
 
 def give(fd: int) -> None:
-    """Give the lock back."""
+    """Give the lock back, also where a child of ours has yet to close its copy of the descriptor."""
+    flock(fd, LOCK_UN)
     close(fd)

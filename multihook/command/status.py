@@ -1,6 +1,7 @@
 """multihook status: each link, and whether the kernel agrees; takes no lock and needs no root."""
 
 import sys
+import time
 from posix import geteuid
 from typing import Any, NoReturn
 
@@ -9,6 +10,7 @@ import click
 from multihook import __version__, engine, leases, links, record, run, spool, survey
 from multihook.address import FAMILY_NAMES, INET, is_interface_name, text
 from multihook.config import compiled
+from multihook.features import ruleset, snat
 from multihook.files import explain
 from multihook.journal import foreign
 from multihook.kernel import rules
@@ -78,6 +80,7 @@ def _report() -> dict[str, Any]:
     if held or not config["usable"]:
         found.links = []
     view = found.view(door, record.certificate() if geteuid() == 0 else None)
+    stopped = snat.stopped(view) if config["snat"] else {}
     differences = engine.commands(view, engine.plan(view)) if config["usable"] else []
     last = record.last_result()
     report = {
@@ -85,7 +88,8 @@ def _report() -> dict[str, Any]:
         "multihook": __version__,
         "configuration": {"error": config["error"], "usable": config["usable"]},
         "held": held,
-        "links": [_link(link, found, held) for link in shown],
+        "links": [_link(link, found, held, stopped) for link in shown],
+        "snat_compared": snat.is_compared(view) if config["snat"] else None,
         "differences": differences,
         "last": last and {"failed": last.failed, "line": last.line, "ago_seconds": record.now() - last.boottime},
         "remarks": _remarks(config, door, found, shown),
@@ -94,9 +98,13 @@ def _report() -> dict[str, Any]:
     return report
 
 
-def _link(link: Link, found: survey.Survey, held: bool) -> dict[str, Any]:
+def _link(link: Link, found: survey.Survey, held: bool, stopped: dict[str, tuple[int, int]]) -> dict[str, Any]:
     known = next(iter(link.paths.values())).lease if link.paths else None
     is_held = held or bool(known and known.held)
+    packets, octets = stopped.get(link.interface_name, (0, 0)) if link.snat else (0, 0)
+    notes = link.notes + link.refused
+    if packets:
+        notes.append(f"{packets} packets ({octets} octets) with a source that is not this link's were stopped")
     return {
         "name": link.name,
         "state": "held" if is_held else "up" if link.is_up else "down",
@@ -104,8 +112,10 @@ def _link(link: Link, found: survey.Survey, held: bool) -> dict[str, Any]:
         "adopted": link.adopted,
         "alone": link in found.lone,
         "table": link.table or None,
+        "snat": link.snat,
+        "stopped": {"packets": packets, "octets": octets},
         "families": [_family(path) for path in link.paths.values()],
-        "notes": link.notes + link.refused,
+        "notes": notes,
     }
 
 
@@ -220,11 +230,13 @@ def _print(report: dict[str, Any], *, alone: bool) -> None:
     for remark in report["remarks"]:
         click.echo(f"Note: {remark}.")
     for command in report["differences"][:_SHOWN_DIFFERENCES]:
-        click.echo(f"  missing or left over: {command}")
+        click.echo(f"  missing or left over: {engine.brief(command)}")
     if len(report["differences"]) > _SHOWN_DIFFERENCES:
         click.echo(f"  and {len(report['differences']) - _SHOWN_DIFFERENCES} more")
     if report["last"] and report["last"]["failed"]:
         click.echo(f"The last run, {_ago(report['last']['ago_seconds'])}, failed: {report['last']['line']}")
+    if report["snat_compared"] is False:
+        click.echo(_as_of(report["last"]))
     if report["configuration"]["error"]:
         inforce = "the last good configuration is in force" if report["configuration"]["usable"] else "nothing is done"
         click.echo(f"{report['configuration']['error']}; {inforce}.")
@@ -232,8 +244,16 @@ def _print(report: dict[str, Any], *, alone: bool) -> None:
         _print_commands(report["links"][0])
 
 
+def _as_of(last: dict[str, Any] | None) -> str:
+    if not last:
+        return "SNAT is not compared; root can compare."
+    then = time.time() - last["ago_seconds"]
+    day = "" if last["ago_seconds"] < 86400 else time.strftime("%Y-%m-%d ", time.localtime(then))
+    return f"SNAT as of the last run, {day}{time.strftime('%H:%M', time.localtime(then))}; root can compare."
+
+
 def _print_table(shown: list[dict[str, Any]]) -> None:
-    rows: list[tuple[str, ...]] = [("LINK", "STATE", "INTERFACE", "ADDRESS", "NEXT HOP", "TABLE", "SINCE", "")]
+    rows: list[tuple[str, ...]] = [("LINK", "STATE", "INTERFACE", "ADDRESS", "NEXT HOP", "TABLE", "SNAT", "SINCE", "")]
     rows += [_row(one) for one in shown]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
@@ -260,6 +280,7 @@ def _row(one: dict[str, Any]) -> tuple[str, ...]:
         family.get("address") or "-",
         family.get("next_hop") or "-",
         str(one["table"] or "-"),
+        {False: "-", True: "true"}.get(one["snat"], one["snat"]),
         _duration(family["since_seconds"]) if family else "-",
         remark,
     )
@@ -289,6 +310,8 @@ def _print_commands(one: dict[str, Any]) -> None:
     for family in one["families"]:
         if family["address"]:
             click.echo(f"  ip route get 198.51.100.1 from {family['address']}")
+    if one["snat"]:
+        click.echo(f"  nft list table inet {ruleset.TABLE}")
 
 
 def _duration(seconds: int) -> str:

@@ -7,6 +7,7 @@ import click
 from multihook import engine, record, run, survey
 from multihook.command import console
 from multihook.config import compiled, toml
+from multihook.features import snat
 from multihook.files import remove, sweep
 from multihook.kernel.rtnetlink import Door, Refused
 from multihook.paths import HELD, LEASES, PRIVATE, RT_PROTOS, RT_TABLES, RUN, SPOOL, VAR
@@ -70,6 +71,8 @@ def _print_difference(config: "run.Config") -> None:
         view = found.view(door, None)
         for line in engine.commands(view, engine.plan(view)):
             click.echo(line)
+        if config["snat"] and not snat.is_compared(view):
+            click.echo("SNAT is not compared: only root can look into nftables", err=True)
     except Refused as error:
         console.fail(f"the kernel does not answer: {error.reason}")
 

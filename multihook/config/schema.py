@@ -24,6 +24,7 @@ Checker = Callable[[Any], Any]
 #                            gateway is packed (empty: none), sources and networks are [(packed, length)]
 #   allotted                 names of the links that name no table, whose numbers are ours to choose
 #   by_interface, by_ipparam, by_linkname   {value: name of the link}
+#   snat                     whether any link translates
 #   glftpd                   the keys of [glftpd], or None
 #   used_tables              {number: who has it}: never allotted
 #   used_names               table names that other files of iproute2 define
@@ -315,6 +316,7 @@ class _Check:
             "by_interface": _names_by(links, "interface"),
             "by_ipparam": _names_by(links, "ipparam"),
             "by_linkname": _names_by(links, "linkname"),
+            "snat": any(link["snat"] for link in links.values()),
             "glftpd": glftpd,
             "used_tables": {**tables.AVOIDED, **self.used_tables, **tables.RESERVED},
             "used_names": sorted(self.used_names),

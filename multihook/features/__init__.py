@@ -11,8 +11,8 @@ A feature is a module with
     place(view, thing)         its stage in the order below, the noun it is counted by in the
                                log, and the link it belongs to (or "")
     clash(thing)               what to do where a foreign object is in its place
-    signature(view, thorough)  how many objects of ours there are, cheap to get; thorough, one
-                               by one for each "table T" and "group IF"
+    signature(view, thorough)  how many objects of ours there are, or a digest of them, cheap to
+                               get; thorough, one by one for each "table T" and "group IF"
 An object has `key` (what makes it the same object) and `==` (nothing to change).
 
 What is missing is made in the order of the stages, what is too much is taken away in the
@@ -117,4 +117,9 @@ def visible(view: View) -> "list[Feature]":
     """
     from multihook.features import routing
 
-    return [routing]
+    found: list[Feature] = [routing]
+    if view.whole or view.config["snat"]:
+        from multihook.features import snat
+
+        found.insert(0, snat)
+    return found

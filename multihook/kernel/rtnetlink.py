@@ -1,4 +1,4 @@
-"""The door to rtnetlink(7): one socket, requests out, answers and refusals back.
+"""The door to netlink(7): one socket, requests out, answers and refusals back.
 
 Our own 150 lines and not pyroute2, because importing that costs more than ten whole hook runs.
 """
@@ -11,7 +11,10 @@ from posix import strerror
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from typing import TypeVar
+
+    D = TypeVar("D", bound="Door")
 
 NEWLINK, GETLINK, SETLINK = 16, 18, 19
 GETADDR = 22
@@ -73,18 +76,31 @@ def attributes(message: bytes, offset: int) -> dict[int, bytes]:
 
 
 class Door:
-    """One rtnetlink socket.  Raises Refused, and OSError when the kernel has no netlink for us."""
+    """One netlink socket.  Raises Refused, and OSError when the kernel has no netlink for us."""
 
-    def __init__(self) -> None:
-        self._socket = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, 0)
+    PROTOCOL = 0  # NETLINK_ROUTE
+
+    def __init__(self, make: "Callable[[int, int, int], socket] | None" = None) -> None:
+        self._make = make or socket
+        self._others: dict[type[Door], Door] = {}
+        self._socket = self._make(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, self.PROTOCOL)
         self._socket.settimeout(TIMEOUT_SECONDS)
         # Strict checking makes the kernel obey the filters of a dump (Linux 4.20).
         self._socket.setsockopt(_SOL_NETLINK, _STRICT_CHK, 1)
         self._socket.setsockopt(_SOL_NETLINK, _EXT_ACK, 1)
         self._sequence = 0
 
+    def beside(self, kind: "type[D]") -> "D":
+        """The door to another part of the kernel, made when it is first asked for, closed with this one."""
+        found = self._others.get(kind)
+        if found is None:
+            found = self._others[kind] = kind(self._make)
+        return found  # type: ignore[return-value]
+
     def close(self) -> None:
         """Give the socket back."""
+        for other in self._others.values():
+            other.close()
         self._socket.close()
 
     def _send(self, kind: int, flags: int, body: bytes) -> int:
@@ -145,8 +161,8 @@ class Door:
             offsets: list[int] = []
             offset, end = 0, len(data)
             while offset < end:
-                # Types below 16 are netlink's own words (DONE, ERROR), so one byte tells.
-                if data[offset + 4] < 16:
+                # Types below 16 are netlink's own words (DONE, ERROR); the second byte is nfnetlink's subsystem.
+                if data[offset + 4] < 16 and not data[offset + 5]:
                     _raise_for_end(data, offset)
                     answers.keep(data, offsets)
                     return answers, interrupted or bool(data[offset + 6] & DUMP_INTR)

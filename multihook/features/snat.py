@@ -1,0 +1,308 @@
+"""SNAT: each link's forwarded and misplaced sources get its address, and none that is wrong gets out.
+
+One table, `inet multihook`.  Its chains never change with a link (features.ruleset has them);
+what belongs to a link is elements of sets and maps under the name of its interface, and an event
+that brings another address changes one of them, in one transaction, without nft(8).
+
+The guard stands behind the translation and asks the kernel which addresses the interface has at
+that moment.  So it holds from the instant an address changes, before any hook runs, and it stays
+while the link is down: nothing may leave by what comes up under that name before we have seen it.
+"""
+
+from errno import EPERM
+from zlib import crc32
+
+from multihook.address import INET, width
+from multihook.features import GUARD, Step, View, ruleset
+from multihook.kernel import nft
+from multihook.kernel.nftables import GOTO, Door, Element, decode, mark_of
+from multihook.kernel.rtnetlink import Refused, is_absent
+from multihook.links import Link
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from multihook.kernel.nftables import Outline
+    from multihook.kernel.nftables import Ruleset as Found
+
+NAME = "snat"
+
+_TABLE = ruleset.TABLE
+_NO_PERMISSION = "not root"
+
+
+class Ruleset:
+    """Our table with its chains and rules; made anew, it comes with the elements of all links."""
+
+    __slots__ = ("elements", "outline")
+    key = ("ruleset",)
+
+    def __init__(self, outline: "Outline", elements: list[Element]) -> None:
+        self.outline = outline
+        self.elements = elements
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Ruleset) and self.outline == other.outline
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Translation:
+    """What our sets and maps hold for one interface."""
+
+    __slots__ = ("elements", "interface")
+
+    def __init__(self, interface: str, elements: "frozenset[Element]") -> None:
+        self.interface = interface
+        self.elements = elements
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """An interface has one."""
+        return ("snat", self.interface)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Translation) and self.key == other.key and self.elements == other.elements
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+
+# --- what should be there ---
+
+
+def desired(view: View) -> list[Ruleset | Translation]:
+    """One translation for each link with snat; in a run over everything also the table they are in."""
+    translations = [Translation(name, _elements(view, link)) for name, link in _by_interface(view).items()]
+    if not view.whole or not translations:
+        return list(translations)
+    elements = [element for one in translations for element in _in_order(one.elements)]
+    return [Ruleset(ruleset.outline(view.config), elements), *translations]
+
+
+def _by_interface(view: View) -> dict[str, Link]:
+    """The links that translate, by interface; where two claim one, it is that of the link that has an address."""
+    found: dict[str, Link] = {}
+    for link in view.links:
+        before = found.get(link.interface_name)
+        if link.interface_name and (before is None or (link.has_address and not before.has_address)):
+            found[link.interface_name] = link
+    return {name: link for name, link in found.items() if link.snat and not _is_held(link)}
+
+
+def _is_held(link: Link) -> bool:
+    return any(path.lease.held for path in link.paths.values())
+
+
+def _elements(view: View, link: Link) -> "frozenset[Element]":
+    name = link.interface_name
+    translate, guard = ruleset.chains_of(link.snat, link.lan)
+    found = [
+        Element(ruleset.GUARD, name, value=guard, verdict=GOTO),
+        Element(ruleset.TRANSLATE, name, value=translate, verdict=GOTO),
+    ]
+    for network, length in ruleset.disjoint(link.sources):
+        host_bits = width(INET) - length
+        last = int.from_bytes(network, "big") | (1 << host_bits) - 1
+        found.append(Element(ruleset.SOURCES, name, network, last.to_bytes(4, "big")))
+    path = link.paths.get(INET)
+    if path and path.has_address and link.snat != "masquerade":
+        found.append(Element(ruleset.ADDRESS, name, value=path.lease.address))
+    if link.interface:
+        # `fib` asks only for the first interface that has an address; for the others we have to say it.
+        for address in view.facts.addresses_of(link.interface, INET):
+            if len(view.facts.holders(address.local, INET)) > 1:
+                found.append(Element(ruleset.SHARED, name, address.local))
+    return frozenset(found)
+
+
+def _in_order(elements: "frozenset[Element]") -> list[Element]:
+    """Elements as they are best made one by one: the guard first; for each key the same order at each run."""
+    return sorted(elements, key=lambda one: (one.set, one.address))
+
+
+# --- what is there ---
+
+
+def actual(view: View) -> list[Ruleset | Translation]:
+    """The table and what it holds, as far as the view goes.
+
+    Where the table is not as it should be, a new one brings all elements along, so only the table
+    is reported to differ.  Who is not root cannot look, and so sees no difference.
+    """
+    wanted = desired(view)
+    found = _ruleset(view)
+    if found == _NO_PERMISSION:
+        return wanted
+    if not view.whole:
+        return _actual_of(view, wanted) if found else []
+    there = [Ruleset(found.outline(), [])] if found else []  # type: ignore[union-attr]
+    if not wanted:
+        return list(there)
+    if there != wanted[:1]:
+        return [*there, *wanted[1:]]
+    by_interface: dict[str, list[Element]] = {}
+    for name, listed in _all_elements(view).items():
+        for raw in listed:
+            element = decode(name, raw)
+            by_interface.setdefault(element.interface, []).append(element)
+    return [*there, *(Translation(interface, frozenset(held)) for interface, held in by_interface.items())]
+
+
+def _actual_of(view: View, wanted: list[Ruleset | Translation]) -> list[Ruleset | Translation]:
+    """What is there for the links of an event's run, which other interfaces are no business of."""
+    found: list[Ruleset | Translation] = []
+    known: dict[str, list[bytes]] | None = view.memo.get(("snat", "elements"))
+    for link in view.links:
+        if link.snat and link.interface_name:
+            held = _held_by(known, link.interface_name) if known is not None else _asked_for(view, link, wanted)
+            if held:
+                found.append(Translation(link.interface_name, frozenset(held)))
+    return found
+
+
+def _held_by(known: dict[str, list[bytes]], interface: str) -> list[Element]:
+    mark = mark_of(interface)
+    return [decode(name, raw) for name, listed in known.items() for raw in listed if mark in raw]
+
+
+def _asked_for(view: View, link: Link, wanted: list[Ruleset | Translation]) -> list[Element]:
+    """One look-up for each key that this link has or may have had: with many links to read all costs more."""
+    name = link.interface_name
+    asked = [Element(set_name, name) for set_name in (ruleset.ADDRESS, ruleset.TRANSLATE, ruleset.GUARD)]
+    asked += [Element(ruleset.SHARED, name, former) for former in view.former.get(link.name, ()) if len(former) == 4]
+    for one in wanted:
+        if isinstance(one, Translation) and one.interface == name:
+            asked += [element for element in one.elements if element.address]
+    door = view.door.beside(Door)
+    found = (door.find(_TABLE, element) for element in dict.fromkeys(asked))
+    return [element for element in found if element]
+
+
+def _ruleset(view: View) -> "Found | str | None":
+    """Our table as the kernel has it, or None, or _NO_PERMISSION; read once."""
+    if ("snat", "ruleset") not in view.memo:
+        found: Found | str | None
+        try:
+            found = view.door.beside(Door).ruleset(_TABLE)
+        except Refused as error:
+            found = _NO_PERMISSION if error.errno == EPERM else None
+        except OSError:
+            found = None  # a kernel without netfilter; where we need it, nft says so
+        view.memo["snat", "ruleset"] = found
+    known: Found | str | None = view.memo["snat", "ruleset"]
+    return known
+
+
+def _all_elements(view: View) -> dict[str, list[bytes]]:
+    """Every element that we or others put into our sets, by set, as the kernel tells it; read once."""
+    if ("snat", "elements") not in view.memo:
+        door = view.door.beside(Door)
+        view.memo["snat", "elements"] = {name: list(door.elements(_TABLE, name)) for name in ruleset.OURS}
+    known: dict[str, list[bytes]] = view.memo["snat", "elements"]
+    return known
+
+
+def signature(view: View, thorough: bool) -> dict[str, int]:
+    """A digest of chains and rules: `nft flush ruleset` and any rule changed show in it.
+
+    Thorough, also one of all elements.
+    """
+    found = _ruleset(view)
+    if found is None or isinstance(found, str):
+        return {}
+    numbers = {"snat": found.digest()}
+    if thorough:
+        total = 0
+        try:
+            for name, listed in _all_elements(view).items():
+                seed = crc32(name.encode())
+                total += sum(crc32(raw, seed) for raw in listed)  # in whatever order the kernel has them
+        except Refused:
+            return {}  # the table is gone while we look, or has other sets
+        numbers["snat elements"] = total & 0xFFFFFFFF
+    return numbers
+
+
+# --- making the one the other ---
+
+
+def add(view: View, new: Ruleset | Translation) -> None:
+    """Make the table, or one interface's elements; raises Refused."""
+    _change(view, None, new)
+
+
+def change(view: View, old: Ruleset | Translation, new: Ruleset | Translation) -> None:
+    """Put new in old's place, in one transaction; raises Refused."""
+    _change(view, old, new)
+
+
+def _change(view: View, old: Ruleset | Translation | None, new: Ruleset | Translation) -> None:
+    if isinstance(new, Ruleset):
+        nft.load(_text(view, old, new))
+        return
+    there = old.elements if isinstance(old, Translation) else frozenset()
+    view.door.beside(Door).commit(_TABLE, _in_order(there - new.elements), _in_order(new.elements - there))
+
+
+def _text(view: View, old: Ruleset | Translation | None, new: Ruleset) -> str:
+    return ruleset.text(view.config, new.elements, stopped(view) if old else {})
+
+
+def remove(view: View, old: Ruleset | Translation) -> None:
+    """Take the table or one interface's elements away; what is gone already is as good.  Raises Refused."""
+    door = view.door.beside(Door)
+    try:
+        if isinstance(old, Ruleset):
+            door.delete_table(_TABLE)
+        else:
+            door.commit(_TABLE, _in_order(old.elements), [])
+    except Refused as error:
+        if not is_absent(error):
+            raise
+
+
+def commands(view: View, step: Step) -> list[str]:
+    """The step in the words of nft(8); a new table as one command of many lines."""
+    old, new = step.old, step.new
+    if isinstance(new, Ruleset):
+        return [f"nft -f - <<'END'\n{_text(view, old, new)}END"]
+    if isinstance(old, Ruleset):
+        return [f"nft delete table inet {_TABLE}"]
+    there = old.elements if old else frozenset()
+    wanted = new.elements if new else frozenset()
+    words = [f"delete element inet {_TABLE} {one.text()}" for one in _in_order(there - wanted)]
+    words += [f"add element inet {_TABLE} {one.text()}" for one in _in_order(wanted - there)]
+    return [f"nft '{'; '.join(words)}'"]
+
+
+def place(view: View, thing: Ruleset | Translation) -> tuple[int, str, str]:
+    """The stage of an object, the noun it is counted by, and the link it belongs to."""
+    if isinstance(thing, Ruleset):
+        # In a log line the table is part of what the first link with snat needed.
+        first = next((link.name for link in _by_interface(view).values()), "")
+        return GUARD, "nft table", first
+    for link in view.links:
+        if link.interface_name == thing.interface:
+            return GUARD, "snat", link.name
+    return GUARD, "snat", view.owners.get(thing.interface, "")
+
+
+def clash(thing: Ruleset | Translation) -> str:
+    """What to do where the kernel already has a foreign object in the place of ours."""
+    return f"somebody else changes our table: `nft list table inet {_TABLE}`"
+
+
+# --- for people ---
+
+
+def stopped(view: View) -> dict[str, tuple[int, int]]:
+    """(packets, octets) that the guard has stopped, by interface; {} for who is not root."""
+    try:
+        return view.door.beside(Door).counters(_TABLE, ruleset.STOPPED)
+    except (Refused, OSError):
+        return {}
+
+
+def is_compared(view: View) -> bool:
+    """Whether this process may look into nf_tables."""
+    return _ruleset(view) != _NO_PERMISSION
