@@ -29,12 +29,12 @@ ADDRESS, TRANSLATE, GUARD, SOURCES, SHARED, STOPPED = "snat4", "translate4", "gu
 OURS = (ADDRESS, TRANSLATE, GUARD, SOURCES, SHARED)
 
 _SETS = (
-    f"map {{}} {ADDRESS} {{ type ifname : ipv4_addr; }}",
-    f"map {{}} {TRANSLATE} {{ type ifname : verdict; }}",
-    f"map {{}} {GUARD} {{ type ifname : verdict; }}",
-    f"set {{}} {SOURCES} {{ type ifname . ipv4_addr; flags interval; }}",
-    f"set {{}} {SHARED} {{ type ifname . ipv4_addr; }}",
-    f"set {{}} {STOPPED} {{ type ifname; size 65535; flags dynamic; counter; }}",
+    ("map", ADDRESS, "type ifname : ipv4_addr;"),
+    ("map", TRANSLATE, "type ifname : verdict;"),
+    ("map", GUARD, "type ifname : verdict;"),
+    ("set", SOURCES, "type ifname . ipv4_addr; flags interval;"),
+    ("set", SHARED, "type ifname . ipv4_addr;"),
+    ("set", STOPPED, "type ifname; size 65535; flags dynamic; counter;"),
 )
 
 # Not to be seen in the internet as a source: RFC 1918, 6598 (provider's NAT), 3927 (no DHCP), 6890 (192.0.0.0/24),
@@ -143,7 +143,7 @@ def text(
     """All of the table as nft(8) takes it, in one transaction: there is no instant without it."""
     table = f"inet {TABLE}"
     lines = [f"add table {table}", f"delete table {table}", f"add table {table}"]
-    lines += [f"add {line.format(table)}" for line in _SETS]
+    lines += [f"add {kind} {table} {name} {{ {declared} }}" for kind, name, declared in _SETS]
     for chain in _RULES:
         hook = _HOOKS.get(chain)
         hung = f" {{ type {hook[0]} hook postrouting priority {hook[2]}; policy accept; }}" if hook else ""

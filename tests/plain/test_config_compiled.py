@@ -44,7 +44,7 @@ def compilations(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 def test_an_empty_file_is_valid(machine: Machine) -> None:
     config = compiled.load()
     assert (config["adopt"], config["links"], config["error"], config["usable"]) == (True, {}, "", True)
-    assert (config["format"], config["version"]) == (1, multihook.__version__)
+    assert (config["format"], config["version"]) == (compiled.FORMAT, multihook.__version__)
     assert machine.log == []
 
 
@@ -331,7 +331,7 @@ def test_a_cache_with_one_wrong_byte_anywhere_is_not_believed(machine: Machine) 
         assert compiled._read_cache() is None
 
 
-@pytest.mark.parametrize("part", [f"{sys.hexversion:08x}", multihook.__version__, " 1 "])
+@pytest.mark.parametrize("part", [f"{sys.hexversion:08x}", multihook.__version__, f" {compiled.FORMAT} "])
 def test_the_cache_of_another_python_or_version_is_not_believed(machine: Machine, part: str) -> None:
     whole = _kept(machine)
     head, _, body = whole.partition(b"\n")
@@ -759,7 +759,7 @@ def test_what_the_hooks_get_has_every_promised_key(machine: Machine) -> None:
     promised = {
         "format", "version", "digest", "adopt", "ignore", "first_table", "rule_base", "mark_mask", "rt_proto", "group",
         "links", "allotted", "by_interface", "by_ipparam", "by_linkname", "glftpd", "used_tables", "used_names",
-        "error", "usable",
+        "error", "usable", "snat",
     }  # fmt: skip
     machine.write(GOOD)
     good = compiled.load()

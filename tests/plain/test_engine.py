@@ -45,6 +45,7 @@ class View:
     def __init__(self) -> None:
         self.memo: dict[object, object] = {"old": 1}
         self.facts = Facts()
+        self.whole = True
 
 
 class Lists:
@@ -285,7 +286,7 @@ def test_every_visible_feature_gives_what_the_contract_says() -> None:
     from multihook.features import visible
 
     features = visible(View())
-    assert [feature.NAME for feature in features] == ["routing"]
+    assert [feature.NAME for feature in features] == ["snat", "routing"]
     for feature, name in itertools.product(
         features, ("desired", "actual", "add", "change", "remove", "commands", "place", "clash", "signature")
     ):

@@ -10,8 +10,10 @@ from _socket import AF_INET, AF_INET6, inet_pton
 from _struct import Struct
 from errno import EEXIST, EINVAL, ENODEV, ENOENT, EPERM, ESRCH
 
+from painted_nft import PaintedNft
+
 from multihook.address import INET, parse, text
-from multihook.kernel import routes, rtnetlink, rules
+from multihook.kernel import nft, nftables, routes, rtnetlink, rules
 from multihook.kernel.facts import Facts
 from multihook.kernel.interfaces import Interface
 from multihook.kernel.rtnetlink import Door, Refused
@@ -24,6 +26,7 @@ DATAGRAM = 4096  # few messages a datagram, so that a dump is many of them
 IFF_UP, IFF_LOOPBACK, IFF_POINTOPOINT, IFF_LOWER_UP = 0x1, 0x8, 0x10, 0x10000
 SECONDARY, DEPRECATED, TENTATIVE = 0x01, 0x20, 0x40
 OURS = 109
+NETFILTER = 12
 
 
 def pack(address: str) -> bytes:
@@ -63,6 +66,7 @@ class Painted:
         self.changes: list[tuple[int, bytes]] = []
         self.before = lambda kind, message: None
         self.dumps = 0
+        self.nft = PaintedNft(lambda kind, message: self.before(kind, message), self.changes)
         self._next = 1
         self.link("lo", "127.0.0.1/8", loopback=True)
 
@@ -163,9 +167,11 @@ class Painted:
     # --- answering ---
 
     def door(self) -> Door:
-        """The product's own door, to this kernel."""
+        """The product's own door, to this kernel; nft(8) is this machine's from then on."""
+        nft.load = self.nft.load
+        nftables.fork = lambda: 1  # type: ignore[attr-defined]  # a painted socket needs no child that waits for it
         real = rtnetlink.socket
-        rtnetlink.socket = lambda *_: Socket(self)  # type: ignore[assignment,misc]
+        rtnetlink.socket = lambda *words: Socket(self, words[-1])  # type: ignore[assignment,misc]
         try:
             return Door()
         finally:
@@ -311,14 +317,16 @@ class Painted:
             sorted(self._addresses),
             sorted(self.routes),
             sorted(self.rules),
+            self.nft.picture(),
         )
 
 
 class Socket:
     """What the product's door sees of a painted kernel."""
 
-    def __init__(self, kernel: Painted) -> None:
+    def __init__(self, kernel: Painted, protocol: int) -> None:
         self._kernel = kernel
+        self._is_netfilter = protocol == NETFILTER
         self._answers: list[bytes] = []
 
     def settimeout(self, seconds: float) -> None:
@@ -330,7 +338,14 @@ class Socket:
     def close(self) -> None:
         assert not self._answers, "an answer was left unread"
 
+    def fileno(self) -> int:
+        raise AssertionError("a painted kernel has nothing to wait for")
+
     def sendto(self, data: bytes, to: tuple[int, int]) -> None:
+        if self._is_netfilter:
+            assert not self._answers, "an answer was left unread"
+            self._answers = self._kernel.nft.answer(data)
+            return
         length, kind, flags, sequence, _ = Struct("=IHHII").unpack_from(data)
         assert (length, to) == (len(data), (0, 0)) and flags & 1
         assert not self._answers, "an answer was left unread"

@@ -48,6 +48,7 @@ def note(priority, line):
 journal.write = note
 import test_facts
 sys.modules.pop("test_facts")
+sys.modules.pop("painted_nft")
 kernel = test_facts.Painted()
 routing.name_of = kernel.name
 hook.Door = kernel.door

@@ -76,8 +76,8 @@ def cable(kernel: Painted) -> None:
     kernel.route("default", "eth1", via="198.51.100.1")
 
 
-CABLE = '[link.cable]\ninterface = "eth1"\ntable = 201\n'
-DSL = '[link.dsl]\ninterface = "ppp0"\ntable = 200\n'
+CABLE = '[link.cable]\ninterface = "eth1"\ntable = 201\nsnat = false\n'
+DSL = '[link.dsl]\ninterface = "ppp0"\ntable = 200\nsnat = false\n'
 GUARD = "ip route add unreachable default table {} proto 109 metric 4294967295"
 
 

@@ -235,7 +235,7 @@ def test_an_event_that_changes_something_says_one_line_with_who_and_what(machine
     assert len(machine.log) == 2
     assert "dsl:" in machine.log[0] and "pppd ip-down" in machine.log[0]
     assert machine.log[1].startswith(
-        "6 dsl: 203.0.113.45 -> 203.0.113.77 on ppp0 (pppd ip-up): 3 rules, 2 routes, 1 group; "
+        "6 dsl: 203.0.113.45 -> 203.0.113.77 on ppp0 (pppd ip-up): 1 snat, 3 rules, 2 routes, 1 group; "
     )
     result = record.last_result()
     assert result and not result.failed and f"6 {result.line}" == machine.log[1]
