@@ -89,6 +89,8 @@ LINK = {
     "adopted": bool,
     "alone": bool,
     "table": (int, None),
+    "snat": {"auto", "masquerade", True, False},
+    "stopped": {"packets": int, "octets": int},
     "families": [FAMILY],
     "notes": [WORDS],
 }
@@ -98,9 +100,10 @@ REPORT = {
     "configuration": {"error": str, "usable": bool},
     "held": bool,
     "links": [LINK],
-    "differences": [re.compile(r"ip (-6 )?(route|rule|link) [^\n]+")],
+    "differences": [re.compile(r"ip (-6 )?(route|rule|link) [^\n]+|nft (?s:.)+")],
     "last": ({"failed": bool, "line": WORDS, "ago_seconds": int}, None),
     "remarks": [WORDS],
+    "snat_compared": (bool, None),
     "exit_status": {0, 1, 3, 78},
 }
 
@@ -164,7 +167,7 @@ def test_the_screen_shows_what_the_design_promises(lines: World) -> None:
     """A table of links, a summary; for one link also the commands to look oneself, which really work."""
     done = lines.multihook("status")
     head, dsl, cable, *rest = done.stdout.splitlines()
-    assert head.split() == ["LINK", "STATE", "INTERFACE", "ADDRESS", "NEXT", "HOP", "TABLE", "SINCE"]
+    assert head.split() == ["LINK", "STATE", "INTERFACE", "ADDRESS", "NEXT", "HOP", "TABLE", "SNAT", "SINCE"]
     assert dsl.split()[:6] == ["dsl", "up", "ppp0", ONE, "-", "200"]
     assert cable.split()[:6] == ["cable", "up", "wan1", CABLE, ROUTER, "201"]
     assert rest[-1] == "2 of 2 links are up. The kernel agrees with all of it."
@@ -228,6 +231,12 @@ def test_a_failed_run_is_remembered_until_a_good_one(lines: World) -> None:
 # --- without root, without the lock ---
 
 
+def status_of(world: World, user: str | None) -> str:
+    """What `status` prints for that user."""
+    text: str = world.multihook("status", user=user).stdout
+    return text
+
+
 def test_status_needs_no_root(lines: World) -> None:
     """Anybody sees the same links and whether the kernel agrees; what only root may do is refused in one line."""
     mine, theirs = report(lines), report(lines, user="nobody")
@@ -237,7 +246,11 @@ def test_status_needs_no_root(lines: World) -> None:
         for link in found["links"]:
             for family in link["families"]:
                 family.pop("since_seconds"), family.pop("changed_seconds")
+    assert (mine.pop("snat_compared"), theirs.pop("snat_compared")) == (True, False)
     assert mine == theirs
+    for who, lines_said in (("nobody", 1), (None, 0)):
+        said = re.findall(r"^SNAT as of the last run, \d\d:\d\d; root can compare\.$", status_of(lines, who), re.MULTILINE)
+        assert len(said) == lines_said
     lines.box.ip("rule del priority 7000")
     assert lines.multihook("status", user="nobody").returncode == 1
     before, files = lines.snapshot(), sorted(Path("/run/multihook").rglob("*"))
@@ -422,7 +435,7 @@ def test_the_text_of_a_dry_run_executed_gives_what_sync_gives(world: World) -> N
             if config is not None:
                 world.configure(config)
             text = world.multihook("sync", "--dry-run").stdout
-            assert text.startswith("ip r")
+            assert text.startswith(("ip r", "nft "))
             before = kernel(world.box)
             assert kernel(twin) == before
             done = twin.run("sh", "-e", input=text)

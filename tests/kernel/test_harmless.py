@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import resource
 import signal
 import socket
@@ -51,10 +52,10 @@ def applied(world: World) -> bool:
 
 
 def call(world: World, *argv: str, **more: Any) -> subprocess.CompletedProcess[str]:
-    """Run to its end, with what it said, and nothing of it may be left over at that moment."""
+    """Run to its end, with what it said; nothing of it may be left over but what waits for the kernel, 20 ms or so."""
     more.setdefault("env", {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})
     done = world.box.run(*argv, check=False, **more)
-    assert world.strays() == {}, "something runs on"
+    wait_until("all of the hook to end", lambda: world.strays() == {}, 0.5, pause=0.005)
     return done
 
 
@@ -294,11 +295,36 @@ def test_the_callers_input_is_not_read(pending: World) -> None:
         program.chmod(mode)
 
 
-def test_a_hook_starts_no_other_process(pending: World) -> None:
-    """Not one fork from the hook itself: the kernel is asked directly."""
+def test_a_hook_starts_no_other_program(pending: World) -> None:
+    """The kernel is asked directly. One fork, where SNAT had to be changed, and that child only ends."""
+    trace = pending.box.run("strace", "-f", "-qq", "-e", "trace=clone,clone3,fork,vfork,execve", *EVENT).stderr
+    assert trace.count("execve(") == 1
+    assert [line for line in trace.splitlines() if "execve(" not in line and "clone(" not in line] == []
+    assert trace.count("clone(") == 1
+    assert applied(pending)
+
+
+def test_what_waits_for_the_kernel_has_nothing_open_and_ends(pending: World) -> None:
+    """The child that gives the netfilter socket back closes all else at once: no lock, no pipe of the caller."""
+    trace = pending.box.run("strace", "-f", "-qq", *EVENT).stderr
+    _, forked, after = trace.partition("clone(")
+    assert forked
+    child = re.search(r"^\[pid +(\d+)\] .*\n", after, re.MULTILINE)
+    assert child
+    calls = [line.partition("] ")[2] for line in after.splitlines() if line.startswith(f"[pid {child[1]:>5}]")]
+    done = [call.partition("(")[0] for call in calls]
+    assert "close_range" in done and done[-1] == "exit_group", calls
+    assert set(done) <= {"close_range", "exit_group", "set_robust_list", "gettid", "getpid", "rt_sigprocmask"}, calls
+
+
+def test_without_snat_a_hook_starts_no_other_process(pending: World) -> None:
+    """Not one fork from the hook itself."""
+    pending.configure(CONFIG + "snat = false\n")
+    pending.multihook("sync", check=True)
     trace = pending.box.run("strace", "-f", "-qq", "-e", "trace=clone,clone3,fork,vfork,execve", *EVENT).stderr
     assert [line for line in trace.splitlines() if "execve(" not in line] == []
     assert trace.count("execve(") == 1
+    pending.sessions["ppp0"].up_event()
     assert applied(pending)
 
 

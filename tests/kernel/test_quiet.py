@@ -156,7 +156,7 @@ CHANGING = (
 )
 READING = re.compile(
     r"open(at)?\([^\n]*O_RDONLY[^\n]*|execve\([^\n]*|ioctl\(\d+, (TCGETS|FIOCLEX|FIONCLEX|FIONBIO|SIOCGIFNAME)[^\n]*"
-    r"|sendto\([^\n]*nlmsg_type=(RTM_GET\w+|0x12)[^\n]*|openat\([^\n]*private/lock\", O_RDWR\|O_CREAT[^\n]*"
+    r"|sendto\([^\n]*nlmsg_type=(RTM_GET\w+|0x12|0xa0[147d]|NFNL_SUBSYS_NFTABLES<<8\|NFT_MSG_GET\w+)[^\n]*|openat\([^\n]*private/lock\", O_RDWR\|O_CREAT[^\n]*"
 )
 
 
@@ -218,7 +218,7 @@ def test_one_line_in_the_log_for_each_change(steady: World) -> None:
     (entry,) = steady.log.entries()
     assert (entry.facility, entry.severity, entry.identifier) == (3, "info", "multihook")
     assert re.fullmatch(
-        r"dsl: 203\.0\.113\.45 -> 203\.0\.113\.77 on ppp0 \(pppd ip-up\): (\d+ (rule|route)s?(, )?)+; \d+ ms", entry.text
+        r"dsl: 203\.0\.113\.45 -> 203\.0\.113\.77 on ppp0 \(pppd ip-up\): (\d+ (snat|rule|route)s?(, )?)+; \d+ ms", entry.text
     )
 
 
