@@ -37,9 +37,9 @@ _SETS = (
     ("set", STOPPED, "type ifname; size 65535; flags dynamic; counter;"),
 )
 
-# Not to be seen in the internet as a source: RFC 1918, 6598 (provider's NAT), 3927 (no DHCP), 6890 (192.0.0.0/24),
-# 2544 (benchmarks).  The documentation's networks (RFC 5737) are not among them: they stand for public ones.
-_PRIVATE = "{ 10.0.0.0/8, 100.64.0.0/10, 169.254.0.0/16, 172.16.0.0/12, 192.0.0.0/24, 192.168.0.0/16, 198.18.0.0/15 }"
+# RFC 1918 (private), 6598 (a provider's own NAT), 3927 (link-local).  The networks for documentation and
+# benchmarks (RFC 5737, 2544) are not among them: where somebody uses those, they stand for public ones.
+_PRIVATE = "{ 10.0.0.0/8, 100.64.0.0/10, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 }"
 
 _POSTROUTING, _ACCEPT, _SRCNAT = 4, 1, 100  # NF_INET_POST_ROUTING, NF_ACCEPT, NF_IP_PRI_NAT_SRC
 _HOOKS: "dict[str, Hook]" = {

@@ -37,6 +37,8 @@ def load(text: str) -> None:
     if not program:
         raise Refused(ENOPKG, 'nft is not installed: install nftables, or set snat = false for each link')
     said, status = _run(program, text.encode())
+    if status == -_SIGKILL:
+        raise Refused(ENOPKG, f"nft did not end within {_PATIENCE_MS // 1000} s")
     if status:
         first = said.decode("ascii", "backslashreplace").partition("\n")[0]
         raise Refused(ENOPKG, f"nft: {first[:200] or f'exit status {status}'}")
