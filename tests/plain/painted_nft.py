@@ -96,7 +96,7 @@ class PaintedNft:
 
     def delete(self) -> None:
         """Our table is no more, as after `nft flush ruleset`."""
-        self.there = False
+        self.there, self.flags = False, 0
         self.sets, self.chains, self.rules = {}, {}, []
 
     @staticmethod
