@@ -20,6 +20,7 @@ What is kept right (a new feature is one module here and one line in features/__
     features/snat     each link's translation and its guard: elements of our nft table
     features/ruleset  the text of that table: its chains never change with a link
     features/routing  each link's table with its guard, its rules, the interface group
+    features/glftpd   each link's address in glftpd's multilink.conf
     names       rt_protos.d and rt_tables.d, so that ip(8) shows names
 
 What is known

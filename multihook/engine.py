@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from multihook.links import Link
 
 
+# Characters of a command in the line that says why it failed.
+_LONGEST = 400
+
+
 class Failure:
     """One step that was refused: of which link and feature, why, and what to do."""
 
@@ -94,6 +98,8 @@ def _make(view: View, step: Step) -> None:
 
 def _failure(view: View, step: Step, link: str, error: "Refused | OSError") -> Failure:
     what = "; ".join(brief(command) for command in step.feature.commands(view, step))
+    if len(what) > _LONGEST:
+        what = f"{what[: _LONGEST - 3]}..."  # a line of the log has an end, and why it failed stands there
     if isinstance(error, Refused) and error.errno == EPERM:
         line = "changing the kernel's routing needs root with CAP_NET_ADMIN; nothing was changed"
         return Failure(link, line, may_pass=False, feature=step.feature.NAME)
@@ -113,6 +119,15 @@ def brief(command: str) -> str:
     """A command in one line: of one with a text behind it only the beginning."""
     first, several, _ = command.partition("\n")
     return f"{first} ..." if several else first
+
+
+def remarks(view: View) -> list[str]:
+    """What the features leave undone for a reason that is no failure of theirs: nft is missing, a file is."""
+    found: list[str] = []
+    for feature in visible(view):
+        of_feature = getattr(feature, "remarks", None)
+        found += of_feature(view) if of_feature else []
+    return found
 
 
 def count(view: View, steps: list[Step]) -> str:

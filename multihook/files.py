@@ -4,7 +4,7 @@ Each path is opened without following a symbolic link at its end, without blocki
 is believed only when it is a plain file of the right owner that nobody else can write.
 """
 
-from errno import EEXIST, EINVAL, ELOOP, ENOENT, ENOTDIR
+from errno import EEXIST, EINVAL, ELOOP, ENOENT, ENOTDIR, ENOTSUP
 from posix import (
     O_CLOEXEC,
     O_CREAT,
@@ -17,13 +17,19 @@ from posix import (
     access,
     close,
     fchmod,
+    fchown,
     fstat,
     fsync,
     geteuid,
     getpid,
+    getxattr,
     listdir,
+    listxattr,
+    lstat,
     mkdir,
+    readlink,
     rename,
+    setxattr,
     strerror,
     unlink,
 )
@@ -39,8 +45,11 @@ from posix import (
 
 _S_IFMT = 0o170000
 _S_IFREG = 0o100000
-_S_IFDIR = 0o040000
+_S_IFLNK = 0o120000
+_S_ISVTX = 0o001000
 _OTHERS_WRITE = 0o022
+# As many as the kernel follows (path_resolution(7)).
+_MOST_LINKS = 40
 
 
 class Untrusted(OSError):
@@ -87,11 +96,58 @@ def read(path: str, limit: int = 1 << 20, follow: bool = False) -> bytes:
         close(fd)
 
 
-def replace(path: str, content: bytes, mode: int = 0o644, durable: bool = False) -> None:
+def real(path: str) -> str:
+    """Where an absolute path leads: the same file by a path without symbolic links.
+
+    Every folder and every link on the way belongs to root (or to whoever runs this), and nobody
+    else writes to the folders: only then does it lead there again a moment later.  One like
+    /tmp, where others cannot take away what is not theirs, will do on the way but not at the
+    end.  The file itself may be missing.  Raises Untrusted, and OSError as lstat(2).
+    """
+    rest = [name for name in reversed(path.split("/")) if name]
+    here, links = "", 0
+    while rest:
+        name = rest.pop()
+        if name == "..":
+            here = here.rpartition("/")[0]
+            continue
+        _check_folder(here or "/", sticky=bool(rest))
+        there = here if name == "." else f"{here}/{name}"
+        try:
+            status = lstat(there)
+        except FileNotFoundError:
+            if rest:
+                raise
+            return there
+        if status.st_mode & _S_IFMT != _S_IFLNK:
+            here = there
+            continue
+        if status.st_uid not in (0, geteuid()):
+            raise _untrusted(there, f"belongs to user {status.st_uid}, not to root")
+        links += 1
+        if links > _MOST_LINKS:
+            raise _untrusted(path, "is a symbolic link without an end")
+        target = readlink(there)
+        here = "" if target[0] == "/" else here
+        rest += [name for name in reversed(target.split("/")) if name]
+    return here
+
+
+def _check_folder(path: str, *, sticky: bool) -> None:
+    status = lstat(path)
+    if status.st_uid not in (0, geteuid()):
+        raise _untrusted(path, f"belongs to user {status.st_uid}, not to root")
+    if status.st_mode & _OTHERS_WRITE and not (sticky and status.st_mode & _S_ISVTX):
+        raise _untrusted(path, "can be written by others than its owner")
+
+
+def replace(path: str, content: bytes, mode: int = 0o644, durable: bool = False, like: int = -1) -> None:
     """Put content in place of path, all or nothing (rename(2)).
 
     `durable` also waits for the disk: for what must outlive a power cut (/var/lib, /etc), not
-    for /run.  Raises OSError; then the old file stands unchanged and no temporary one is left.
+    for /run.  `like` is the descriptor of a file whose owner, mode and extended attributes (ACLs
+    among them) the new one gets.  Raises OSError; then the old file stands unchanged and no
+    temporary one is left.
     """
     temporary = f"{path}.{getpid()}.new"
     try:
@@ -108,7 +164,10 @@ def replace(path: str, content: bytes, mode: int = 0o644, durable: bool = False)
             rest = content
             while rest:
                 rest = rest[posix_write(fd, rest) :]
-            fchmod(fd, mode)
+            if like >= 0:
+                _take_after(fd, like)
+            else:
+                fchmod(fd, mode)
             if durable:
                 fsync(fd)
         finally:
@@ -117,6 +176,18 @@ def replace(path: str, content: bytes, mode: int = 0o644, durable: bool = False)
     except OSError:
         remove(temporary)
         raise
+
+
+def _take_after(fd: int, like: int) -> None:
+    status = fstat(like)
+    fchown(fd, status.st_uid, status.st_gid)
+    fchmod(fd, status.st_mode & 0o7777)
+    try:
+        for name in listxattr(like):
+            setxattr(fd, name, getxattr(like, name))
+    except OSError as error:
+        if error.errno != ENOTSUP:
+            raise
 
 
 def remove(path: str) -> bool:

@@ -19,6 +19,7 @@ UPGRADING = PRIVATE + "/upgrading"
 
 VAR = "/var/lib/multihook"
 TABLES = VAR + "/tables"
+GLFTPD = VAR + "/glftpd"
 LAST_GOOD = VAR + "/last-good.json"
 
 RT_PROTOS = "/etc/iproute2/rt_protos.d/multihook.conf"

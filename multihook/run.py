@@ -156,6 +156,8 @@ def run(
     is_new = any(name not in found.before or not found.before[name].address for name in found.after)
     if found.whole or named or (outcome.made and is_new):
         _publish(outcome)
+    if found.whole or outcome.made:
+        outcome.warnings += engine.remarks(view)
     _tell(outcome, events)
     if unwritten is None:
         for warning in outcome.warnings:
@@ -325,7 +327,7 @@ def _what_happened(found: Survey, name: str, event: "Event | None") -> str:
         return "leftovers of links that are no more"
     lease = found.after.get(name) or found.before.get(name)
     if not lease:
-        return f"{name}: not up yet"
+        return f"{name}: not up yet" if name in found.config["links"] else name
     if any(link.name == name for link in found.lone):
         return f"{name}: {text(lease.address)} on {lease.interface}, now the only line: taken out"
     known = found.before.get(name)

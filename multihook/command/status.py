@@ -92,7 +92,7 @@ def _report() -> dict[str, Any]:
         "snat_compared": snat.is_compared(view) if config["snat"] else None,
         "differences": differences,
         "last": last and {"failed": last.failed, "line": last.line, "ago_seconds": record.now() - last.boottime},
-        "remarks": _remarks(config, door, found, shown),
+        "remarks": _remarks(config, door, found, shown) + (engine.remarks(view) if config["usable"] else []),
     }
     report["exit_status"] = _exit_status(report)
     return report

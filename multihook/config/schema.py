@@ -241,6 +241,13 @@ def _absolute_path(value: Any) -> str:
     return path
 
 
+def _included_path(value: Any) -> str:
+    path = _absolute_path(value)
+    if re.search(r"[\s#]", path):
+        raise Wrong(f"{_shown(path)} has a blank or #, where glftpd's include line would end; take it out")
+    return path
+
+
 def _address_patterns(value: Any) -> list[str]:
     patterns = _texts(value, "192.168.*")
     for pattern in patterns:
@@ -272,7 +279,7 @@ LINK_KEYS: dict[str, tuple[Any, Checker]] = {
 }
 GLFTPD_KEYS: dict[str, tuple[Any, Checker]] = {
     "config": ("/etc/glftpd.conf", _absolute_path),
-    "multilink": ("/etc/multilink.conf", _absolute_path),
+    "multilink": ("/etc/multilink.conf", _included_path),
     "lan": (["10.*", "192.168.*"], _address_patterns),
 }
 TABLES = ("multihook", "link", "glftpd")

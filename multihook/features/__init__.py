@@ -13,6 +13,8 @@ A feature is a module with
     clash(thing)               what to do where a foreign object is in its place
     signature(view, thorough)  how many objects of ours there are, or a digest of them, cheap to
                                get; thorough, one by one for each "table T" and "group IF"
+    remarks(view)              where a feature has them: one line for each thing that it leaves
+                               undone, and why; for the log of a run and for `status`
 An object has `key` (what makes it the same object) and `==` (nothing to change).
 
 What is missing is made in the order of the stages, what is too much is taken away in the
@@ -122,4 +124,8 @@ def visible(view: View) -> "list[Feature]":
         from multihook.features import snat
 
         found.insert(0, snat)
+    if view.whole or view.config["glftpd"]:
+        from multihook.features import glftpd
+
+        found.append(glftpd)
     return found

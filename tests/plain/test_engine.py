@@ -43,9 +43,9 @@ class View:
     """As much of a View as the engine touches."""
 
     def __init__(self) -> None:
+        self.whole = True  # all features are visible then
         self.memo: dict[object, object] = {"old": 1}
         self.facts = Facts()
-        self.whole = True
 
 
 class Lists:
@@ -286,7 +286,7 @@ def test_every_visible_feature_gives_what_the_contract_says() -> None:
     from multihook.features import visible
 
     features = visible(View())
-    assert [feature.NAME for feature in features] == ["snat", "routing"]
+    assert [feature.NAME for feature in features] == ["snat", "routing", "glftpd"]
     for feature, name in itertools.product(
         features, ("desired", "actual", "add", "change", "remove", "commands", "place", "clash", "signature")
     ):

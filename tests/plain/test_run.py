@@ -13,6 +13,7 @@ from test_facts import IFF_UP, NEWRULE, OURS, Painted, attributes_of, not_permit
 import multihook.command.console
 import multihook.config.schema
 import multihook.config.toml
+import multihook.features.glftpd
 import multihook.names  # noqa: F401  all modules with paths have to be there before they are led elsewhere
 from multihook import files, hook, journal, leases, lock, record, run, spool
 from multihook.address import INET, text
