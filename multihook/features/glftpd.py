@@ -252,11 +252,16 @@ def _first_region(lines: list[bytes]) -> tuple[int, int] | None:
         if words[place].startswith(_BEGIN):
             break
     place = start + 1
-    while place < len(words) and (words[place].startswith(_MARK) or words[place].split(b" ")[0] in _WORDS):
-        if words[place].startswith(_BEGIN):
-            break
+    while place < len(words) and _is_of_our_kind(lines[place]) and not words[place].startswith(_BEGIN):
         place += 1
     return start, place
+
+
+def _is_of_our_kind(line: bytes) -> bool:
+    word = line.split(b" ")[0].strip()
+    if line.endswith(b"\n"):
+        return line.startswith(_MARK) or word in _WORDS
+    return any(known.startswith(line) or word == known for known in (_MARK, *_WORDS)) or line.startswith(_MARK)
 
 
 def _multilink(view: View, path: str) -> Multilink:
@@ -379,11 +384,11 @@ def add(view: View, new: Frame | Block | Include) -> None:
     """Write one of them into its file; raises OSError, and then the file is as it was."""
     _note_place(view)
     if isinstance(new, Include):
-        _write(new.path, lambda found: _with_include(found, new.multilink))
+        _write(new.path, lambda found: _with_include(found, new.multilink), is_theirs=True, keep=True)
     elif isinstance(new, Frame):
-        _write(new.path, lambda found: _framed(found, new.lan))
+        _write(new.path, lambda found: _framed(found, new.lan), keep=True)
     else:
-        _write(new.path, lambda found: _with_block(view, found, new))
+        _write(new.path, lambda found: _with_block(view, found, new), keep=True)
 
 
 def change(view: View, old: Frame | Block | Include, new: Frame | Block | Include) -> None:
@@ -394,7 +399,7 @@ def change(view: View, old: Frame | Block | Include, new: Frame | Block | Includ
 def remove(view: View, old: Frame | Block | Include) -> None:
     """Take one of them out of its file; raises OSError."""
     if isinstance(old, Include):
-        _write(old.path, lambda found: _without_include(found, old.multilink))
+        _write(old.path, lambda found: _without_include(found, old.multilink), is_theirs=True)
     elif isinstance(old, Block):
         _write(old.path, lambda found: _without_block(found, old.link))
     else:
@@ -427,10 +432,13 @@ def _unframed(found: Found) -> bytes:
     return content.before + content.after if content.has_marks else found.content or b""
 
 
-def _write(path: str, edited: "Callable[[Found], bytes]") -> None:
-    """Replace a file by what becomes of it, all or nothing; one with nothing left in it goes.
+def _write(
+    path: str, edited: "Callable[[Found], bytes]", *, is_theirs: bool = False, keep: bool = False
+) -> None:
+    """Replace a file by what becomes of it, all or nothing.
 
-    What was there before the first change is kept beside it, and never written again.
+    `keep`: what others wrote is kept beside it before the first change, and that is never
+    written again.  A multilink.conf with nothing left in it goes; glftpd.conf (`is_theirs`) stays.
     """
     found = Found(path)
     if not found.is_usable:
@@ -445,22 +453,16 @@ def _write(path: str, edited: "Callable[[Found], bytes]") -> None:
         return
     fd = posix_open(found.real, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
     try:
-        is_theirs = _is_theirs(found)
-        if is_theirs:
+        if keep and (is_theirs or Multilink(found).seized):
             _back_up(found, fd)
         if content or is_theirs:
-            # multilink.conf is made anew by the first run after a power cut; glftpd.conf is not, and a
-            # disk at work makes an event wait for seconds.
+            # multilink.conf is made anew by the first run after a power cut, so no event waits for the
+            # disk, which takes seconds when it is busy; glftpd.conf is not.
             files.replace(found.real, content, durable=is_theirs, like=fd)
         else:
             unlink(found.real)
     finally:
         close(fd)
-
-
-def _is_theirs(found: Found) -> bool:
-    """Whether a file holds what others wrote: glftpd.conf, or a multilink.conf that was never ours."""
-    return not Multilink(found).has_marks and bool((found.content or b"").strip())
 
 
 def _back_up(found: Found, fd: int) -> None:
@@ -569,7 +571,7 @@ def _include_commands(view: View, thing: Include, *, is_wanted: bool) -> list[st
         return [f"{_SED} {drop} {path}"]
     line = f"include {thing.multilink}"
     eol = "\\r" if found.end_of_line == b"\r\n" else ""
-    lines = _backup_commands(found)
+    lines = [] if found.content is None else _backup_commands(found)
     if not found.content:
         return [*lines, f"printf '%s\\n' {_quoted(line)} >>{path}"]
     inserted = line.replace("\\", "\\\\") + eol
@@ -586,8 +588,6 @@ def _frame_commands(view: View, step: Step, thing: Frame) -> list[str]:
 
 
 def _backup_commands(found: Found) -> list[str]:
-    if not (found.content or b"").strip():
-        return []
     original, backup = _quoted(found.real), _quoted(found.real + _BACKUP)
     return [f"test -e {backup} || cp -p {original} {backup}"]
 
