@@ -11,7 +11,9 @@ What a hook run is
     upgrade     a hook run while dpkg replaces the package: what was told is kept
     hook        one hook run: from what a program handed over to exit status 0
     handover    what a hook in a sandbox may not write is left to multihook.service
-    run         one run under the lock: spool -> survey -> engine -> records -> log
+    run         one run under the lock: spool -> survey -> engine -> news -> records -> log
+    notify      the process that runs the administrator's programs in notify.d; nobody waits for it
+    news        what these programs are to be told, and were told last
     survey      what a run starts from: configuration, leases and kernel facts as one View
     engine      desired, actual, difference; applied in an order safe at each instant, read back
 

@@ -56,7 +56,8 @@ class Untrusted(OSError):
     """A file or folder that is not ours to believe: wrong owner, kind or mode."""
 
 
-def _untrusted(path: str, why: str) -> Untrusted:
+def untrusted(path: str, why: str) -> Untrusted:
+    """What to raise of a path, and why."""
     return Untrusted(EINVAL, why, path)
 
 
@@ -71,18 +72,18 @@ def read(path: str, limit: int = 1 << 20, follow: bool = False) -> bytes:
         fd = posix_open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | (0 if follow else O_NOFOLLOW))
     except OSError as error:
         if error.errno == ELOOP:
-            raise _untrusted(path, "is a symbolic link") from None
+            raise untrusted(path, "is a symbolic link") from None
         raise
     try:
         status = fstat(fd)
         if status.st_mode & _S_IFMT != _S_IFREG:
-            raise _untrusted(path, "is not a plain file")
+            raise untrusted(path, "is not a plain file")
         if status.st_uid not in (0, geteuid()):
-            raise _untrusted(path, f"belongs to user {status.st_uid}, not to root")
+            raise untrusted(path, f"belongs to user {status.st_uid}, not to root")
         if status.st_mode & _OTHERS_WRITE:
-            raise _untrusted(path, "can be written by others than its owner")
+            raise untrusted(path, "can be written by others than its owner")
         if status.st_size > limit:
-            raise _untrusted(path, f"is larger than {limit} bytes")
+            raise untrusted(path, f"is larger than {limit} bytes")
         parts = []
         left = limit
         while left > 0:
@@ -123,10 +124,10 @@ def real(path: str) -> str:
             here = there
             continue
         if status.st_uid not in (0, geteuid()):
-            raise _untrusted(there, f"belongs to user {status.st_uid}, not to root")
+            raise untrusted(there, f"belongs to user {status.st_uid}, not to root")
         links += 1
         if links > _MOST_LINKS:
-            raise _untrusted(path, "is a symbolic link without an end")
+            raise untrusted(path, "is a symbolic link without an end")
         target = readlink(there)
         here = "" if target[0] == "/" else here
         rest += [name for name in reversed(target.split("/")) if name]
@@ -136,9 +137,9 @@ def real(path: str) -> str:
 def _check_folder(path: str, *, sticky: bool) -> None:
     status = lstat(path)
     if status.st_uid not in (0, geteuid()):
-        raise _untrusted(path, f"belongs to user {status.st_uid}, not to root")
+        raise untrusted(path, f"belongs to user {status.st_uid}, not to root")
     if status.st_mode & _OTHERS_WRITE and not (sticky and status.st_mode & _S_ISVTX):
-        raise _untrusted(path, "can be written by others than its owner")
+        raise untrusted(path, "can be written by others than its owner")
 
 
 def replace(path: str, content: bytes, mode: int = 0o644, durable: bool = False, like: int = -1) -> None:
@@ -235,14 +236,14 @@ def folder(path: str, mode: int) -> None:
         fd = posix_open(path, flags)
     except OSError as error:
         if error.errno in (ENOTDIR, ELOOP):
-            raise _untrusted(path, "is not a folder") from None
+            raise untrusted(path, "is not a folder") from None
         raise
     try:
         status = fstat(fd)
         if status.st_uid not in (0, geteuid()):
-            raise _untrusted(path, f"belongs to user {status.st_uid}, not to root")
+            raise untrusted(path, f"belongs to user {status.st_uid}, not to root")
         if status.st_mode & _OTHERS_WRITE:
-            raise _untrusted(path, "can be written by others than its owner")
+            raise untrusted(path, "can be written by others than its owner")
     finally:
         close(fd)
 

@@ -1,6 +1,7 @@
 """Where everything stands on the machine; all three state folders may be lost at any time."""
 
 ETC = "/etc/multihook"
+NOTIFY = ETC + "/notify.d"
 
 RUN = "/run/multihook"
 LEASES = RUN + "/leases"
@@ -16,6 +17,8 @@ COMPILED = PRIVATE + "/compiled"
 APPLIED = PRIVATE + "/applied"
 REPEATS = PRIVATE + "/repeats"
 UPGRADING = PRIVATE + "/upgrading"
+NEWS = PRIVATE + "/news"
+TOLD = PRIVATE + "/told"
 
 VAR = "/var/lib/multihook"
 TABLES = VAR + "/tables"

@@ -1,11 +1,11 @@
 """One run under the lock: take all that is spooled, bring the kernel in line, keep and tell what came of it.
 
-Steps: survey -> plan -> (spool what is not spooled yet) -> apply -> read back -> leases,
-certificate, result -> spool emptied -> names and log.  A run that finds nothing to do writes
+Steps: survey -> plan -> (spool what is not spooled yet) -> apply -> read back -> news for notify.d
+-> leases, certificate, result -> spool emptied -> names and log.  A run that finds nothing to do writes
 nothing and says nothing.
 """
 
-from posix import access
+from posix import access, listdir
 from time import monotonic_ns
 
 from multihook import engine, journal, leases, links, record, repeats, sources, spool, survey
@@ -16,7 +16,7 @@ from multihook.files import explain
 from multihook.journal import foreign
 from multihook.kernel.rtnetlink import Door
 from multihook.leases import Lease
-from multihook.paths import HELD
+from multihook.paths import HELD, NOTIFY
 from multihook.sources import Event
 from multihook.spool import Told
 from multihook.survey import SEVERAL, Survey
@@ -147,6 +147,8 @@ def run(
         if found.whole:
             _try(outcome, record.annul)
         view = _apply(config, door, events, outcome, view, steps)
+    if _somebody_listens():
+        _tell_programs(outcome, unspooled)
     _keep(outcome)
     if outcome.failures:
         _try(outcome, record.annul)  # the next run looks at everything again
@@ -260,11 +262,37 @@ def _not_saved(outcome: Outcome, error: OSError) -> None:
 
 def _spool(outcome: Outcome, unspooled: "tuple[Told, ...] | list[Told]") -> None:
     """Before the first change: from here on a run that is killed is done again by the next."""
+    if outcome.spooled:
+        return
     for told in unspooled:
         try:
             outcome.spooled.append(spool.put(told))
         except OSError as error:
             _not_saved(outcome, error)
+
+
+def _somebody_listens() -> bool:
+    try:
+        return bool(listdir(NOTIFY))
+    except OSError:
+        return False
+
+
+def _tell_programs(outcome: Outcome, unspooled: "tuple[Told, ...] | list[Told]") -> None:
+    """Hand to the programs in notify.d what is new to them, where routing is right.
+
+    The event is in the spool by then: a run that is killed before this is done tells it later.
+    """
+    from multihook import news
+
+    found = outcome.survey
+    unready = {failure.link for failure in outcome.failures if failure.feature == "routing"}
+    heard = news.since_told(found, unready)
+    if heard:
+        _spool(outcome, unspooled)
+        _try(outcome, news.tell, heard)
+    elif found.whole:
+        _try(outcome, news.start_again)
 
 
 def _keep(outcome: Outcome) -> None:

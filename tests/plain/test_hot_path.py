@@ -40,7 +40,9 @@ if settings == "prepare":
     sys.exit()
 image.use()
 found = {"version": sys.version_info[:2], "builtin": sys.builtin_module_names, "used": image.is_used()}
-found |= {"log": [], "new": [], "source": []}
+found |= {"log": [], "new": [], "source": [], "started": []}
+import posix
+posix.posix_spawn = lambda *arguments, **_: found["started"].append(arguments)
 from multihook import hook, journal
 from multihook.features import routing
 def note(priority, line):
@@ -102,6 +104,8 @@ def root(tmp_path: Path) -> Path:
     for place in ("run/multihook", "var/lib/multihook", "etc/multihook/conf.d", "etc/iproute2"):
         (tmp_path / place).mkdir(parents=True)
     (tmp_path / "etc/multihook/multihook.toml").write_text(SETTINGS)
+    (tmp_path / "etc/multihook/notify.d").mkdir()
+    (tmp_path / "etc/multihook/notify.d/program").touch()
     time.sleep(compiled._TICK_NS / 1e9 * 1.5)  # a cache made within a tick of a change is not believed
     start(tmp_path, "prepare")
     return tmp_path
@@ -138,6 +142,7 @@ def test_a_hook_imports_nothing_but_what_is_built_in_and_its_hot_modules(root: P
     assert "192.0.2.0/24 via 198.51.100.1 dev eth1 table 201 proto 109" in found["shown"]
     assert any("-> 203.0.113.77 on ppp0 (pppd ip-up)" in line for _, line in found["log"])
     assert any("a;id" in line for _, line in found["log"])
+    assert [started[1][1:] for started in found["started"]][-2:] == [["dsl"], ["dsl"]]
     assert not any("error" in line or "could not be read" in line for _, line in found["log"])
 
 

@@ -1,0 +1,211 @@
+"""News of links for the administrator's programs in notify.d: what changed since they were last told of it.
+
+What they were told last is kept, a file a link, so nothing is told twice but what a killed run
+had begun to tell, and nothing is missed: not what happened while `multihook flush` held
+everything, nor while a run failed.  A piece of news is a file as well, until every program has
+heard it: multihook.notify runs them, in a process of its own that nobody waits for.
+"""
+
+from posix import O_RDONLY, O_WRONLY, POSIX_SPAWN_DUP2, POSIX_SPAWN_OPEN, getpid, listdir, posix_spawn
+from time import CLOCK_BOOTTIME, clock_gettime_ns
+
+from multihook import repeats
+from multihook.address import FAMILY_NAMES, text
+from multihook.files import folder, read, remove, replace
+from multihook.paths import NEWS, NOTIFY, TOLD
+from multihook.survey import Survey
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+    from multihook.leases import Lease
+    from multihook.links import Link
+
+PROGRAM = "/usr/lib/multihook/notify"
+# All that a program gets to see besides what the news say.
+SURROUNDINGS = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+
+UP, DOWN = "up", "down"
+_MAGIC = "multihook news 1"
+_TOLD_MAGIC = "multihook told 1"
+# Of a link that changes faster than the programs run, this many changes wait; older ones are not told.
+MOST_WAITING = 32
+
+_LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+# Signals that a hook ignores while it works, and whoever it starts must not: HUP, INT, PIPE, TERM.
+_IGNORED = (1, 2, 13, 15)
+
+
+class State:
+    """What is told of a link: whether it is up, on which interface, its address, next hop and table.
+
+    A link that is down keeps the address it had, to be told as the old one of the next.
+    """
+
+    __slots__ = ("address", "gateway", "interface", "state", "table")
+
+    def __init__(self, state: str, interface: str, address: str, gateway: str, table: str) -> None:
+        self.state = state
+        self.interface = interface
+        self.address = address
+        self.gateway = gateway
+        self.table = table
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, State) or self.state != other.state:
+            return False
+        return self.state == DOWN or self.render() == other.render()
+
+    def __hash__(self) -> int:
+        return hash(self.state)
+
+    def render(self) -> str:
+        """As it stands in its file."""
+        words = (self.state, self.interface, self.address, self.gateway, self.table)
+        return "\n".join([_TOLD_MAGIC, *words, "end\n"])
+
+
+class News:
+    """One change of one link in one family: what it was told to be, what it is, and who said so."""
+
+    __slots__ = ("family", "link", "new", "old", "reason", "source")
+
+    def __init__(self, link: str, family: str, old: State, new: State, source: str, reason: str) -> None:
+        self.link = link
+        self.family = family
+        self.old = old
+        self.new = new
+        self.source = source
+        self.reason = reason
+
+    def environment(self) -> dict[str, str]:
+        """What a program gets; every value is ours or was checked, and none has a blank but the reason."""
+        is_up = self.new.state == UP
+        return {
+            "MULTIHOOK_LINK": self.link,
+            "MULTIHOOK_INTERFACE": self.new.interface,
+            "MULTIHOOK_FAMILY": self.family,
+            "MULTIHOOK_STATE": self.new.state,
+            "MULTIHOOK_OLD_ADDRESS": self.old.address,
+            "MULTIHOOK_ADDRESS": self.new.address if is_up else "",
+            "MULTIHOOK_GATEWAY": self.new.gateway if is_up else "",
+            "MULTIHOOK_TABLE": self.new.table,
+            "MULTIHOOK_SOURCE": self.source,
+            "MULTIHOOK_REASON": self.reason,
+        }
+
+
+def since_told(found: Survey, unready: "Container[str]") -> list[News]:
+    """What is new to the programs, the links aside that are `unready`: their routing is not right yet."""
+    heard = []
+    by_name = {link.name: link for link in [*found.links, *found.lone, *found.gone]}
+    kept = set(found.links) | set(found.gone)
+    for name, lease in found.after.items():
+        link = by_name.get(name)
+        if link is None or name in unready:
+            continue
+        family = FAMILY_NAMES[lease.family]
+        old = _told(name, family)
+        new = _state(link, lease, old, has_table=link in kept)
+        if (old or State(DOWN, "", "", "", "")) != new:
+            source, reason = ("command", "down by hand") if lease.held else (lease.source, lease.reason)
+            heard.append(News(name, family, old or State(DOWN, "", "", "", ""), new, source, _plain(reason)))
+    known = _entries(TOLD) if found.whole else [f"{name}.inet" for name in found.lost]
+    for name, _, family in (entry.partition(".") for entry in known):
+        old = _told(name, family) if name not in found.after else None
+        if old and old.state == UP:
+            gone = State(DOWN, old.interface, old.address, "", old.table)
+            heard.append(News(name, family, old, gone, "kernel", "no link any more"))
+    return heard
+
+
+def _state(link: "Link", lease: "Lease", old: State | None, *, has_table: bool) -> State:
+    path = link.paths.get(lease.family)
+    table = str(link.table) if has_table and link.table else ""
+    if path is None or not path.is_up:
+        return State(DOWN, lease.interface, old.address if old else "", "", table)
+    gateway = text(path.gateway) if path.gateway else ""
+    return State(UP, lease.interface, text(lease.address), gateway, table)
+
+
+def _plain(reason: str) -> str:
+    return reason if _LETTERS.issuperset(reason.replace(" ", "")) and len(reason) <= 40 else "other"
+
+
+def _told(name: str, family: str) -> State | None:
+    """What the programs were told last of a link; None when nothing that can be believed."""
+    try:
+        lines = read(f"{TOLD}/{name}.{family}", 1 << 12).decode("ascii", "replace").split("\n")
+    except OSError:
+        return None
+    if len(lines) != 8 or lines[0] != _TOLD_MAGIC or lines[6:] != ["end", ""] or lines[1] not in (UP, DOWN):
+        return None
+    return State(*lines[1:6])
+
+
+def _entries(directory: str) -> list[str]:
+    try:
+        return sorted(name for name in listdir(directory) if not name.endswith((".new", ".lock")))
+    except OSError:
+        return []
+
+
+def tell(heard: list[News]) -> None:
+    """Hand the news to the programs, and note that they were; raises OSError.
+
+    A run that is killed in between does it again: each is told at least once.
+    """
+    folder(NEWS, 0o700)
+    folder(TOLD, 0o700)
+    for number, one in enumerate(heard):
+        lines = [_MAGIC, *(f"{name}={value}" for name, value in one.environment().items()), "end\n"]
+        name = f"{one.link}.{clock_gettime_ns(CLOCK_BOOTTIME):020d}-{getpid()}-{number}"
+        replace(f"{NEWS}/{name}", "\n".join(lines).encode(), 0o600)
+        if too_many := waiting(one.link)[:-MOST_WAITING]:
+            repeats.warn(f"{one.link} changes faster than the programs in {NOTIFY} run; not all of it is told")
+            for old in too_many:
+                done(old)
+    start({one.link for one in heard})
+    for one in heard:
+        replace(f"{TOLD}/{one.link}.{one.family}", one.new.render().encode(), 0o600)
+
+
+def waiting(link: str = "") -> list[str]:
+    """The news that not all programs have heard, oldest first; of one link, or of all."""
+    return [name for name in _entries(NEWS) if not link or name.partition(".")[0] == link]
+
+
+def take(name: str) -> dict[str, str] | None:
+    """The environment of a piece of news; None when it is damaged or gone."""
+    try:
+        lines = read(f"{NEWS}/{name}", 1 << 14).decode("ascii", "replace").split("\n")
+    except OSError:
+        return None
+    if lines[0] != _MAGIC or lines[-2:] != ["end", ""]:
+        return None
+    pairs = (line.partition("=") for line in lines[1:-2])
+    return {name: value for name, _, value in pairs if name.startswith("MULTIHOOK_")}
+
+
+def done(name: str) -> None:
+    """Drop a piece of news; raises OSError on a read-only /run."""
+    remove(f"{NEWS}/{name}")
+
+
+def start_again() -> None:
+    """See to news that were left behind by a process that was killed; raises OSError."""
+    if left := {name.partition(".")[0] for name in waiting()}:
+        start(left)
+
+
+def start(links: set[str]) -> None:
+    """Start the process that runs the programs, and do not wait for it; raises OSError.
+
+    It gets nothing of ours: no descriptor, no terminal, no variable, no ignored signal.
+    """
+    nowhere = [(POSIX_SPAWN_OPEN, 0, "/dev/null", O_RDONLY, 0), (POSIX_SPAWN_OPEN, 1, "/dev/null", O_WRONLY, 0)]
+    posix_spawn(
+        PROGRAM, [PROGRAM, *sorted(links)], SURROUNDINGS,
+        file_actions=[*nowhere, (POSIX_SPAWN_DUP2, 1, 2)], setsid=True, setsigmask=(), setsigdef=_IGNORED,
+    )  # fmt: skip
