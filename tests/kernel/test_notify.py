@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,6 +100,9 @@ exec >{HEARD}.more
 env | grep -v ^MULTIHOOK_ | sort
 echo "$(pwd) $(umask) $(readlink /proc/self/fd/0)"
 ls /proc/$$/fd
+readlink /proc/$PPID/fd/* >&2
+[ "$(ps -o sid= -p $PPID | tr -d ' ')" = $PPID ] && echo own session
+grep SigIgn /proc/$$/status
 ps -o sid= -p $$ | tr -d ' '
 echo $$
 """,
@@ -112,6 +114,7 @@ echo $$
         "/usr/lib/multihook/event", "pppd", "ip-up", "ppp0", "", "0", ONE, PEER, "",
         env={"EVIL": "x", "PATH": "/tmp", "LD_PRELOAD_": "x"}, close_fds=False,
     )  # fmt: skip
+    pipe = os.readlink(f"/proc/self/fd/{secret}")
     os.close(secret)
     os.close(write_end)
     wait_heard(1)
@@ -119,7 +122,10 @@ echo $$
     lines = Path(f"{HEARD}.more").read_text().splitlines()
     environment = [line for line in lines if "=" in line and not line.startswith(("PWD=", "_=", "SHLVL=", "OLDPWD="))]
     assert environment == ["LC_ALL=C.UTF-8", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
-    assert "/ 0022 /dev/null" in lines
+    assert "/ 0022 /dev/null" in lines and "own session" in lines
+    assert "SigIgn:\t0000000000000000" in lines
+    assert not any(pipe in line for line in listening.log.lines()), "whoever runs it holds nothing of the caller's either"
+    assert any("/dev/null" in line for line in listening.log.lines())
     numbers = [line for line in lines if line.isdigit()]
     assert set(numbers[:-2]) <= {"0", "1", "2", "3", "10"} and numbers[-1] == numbers[-2], "no descriptor, own session"
 
