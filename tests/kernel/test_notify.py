@@ -123,7 +123,8 @@ echo $$
     environment = [line for line in lines if "=" in line and not line.startswith(("PWD=", "_=", "SHLVL=", "OLDPWD="))]
     assert environment == ["LC_ALL=C.UTF-8", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
     assert "/ 0022 /dev/null" in lines and "own session" in lines
-    assert "SigIgn:\t0000000000000000" in lines
+    (ignored,) = [int(line.split()[1], 16) for line in lines if line.startswith("SigIgn")]
+    assert ignored & 0x7FFFFFFF == 0  # 32 and 33 are the C library's own
     assert not any(pipe in line for line in listening.log.lines()), "whoever runs it holds nothing of the caller's either"
     assert any("/dev/null" in line for line in listening.log.lines())
     numbers = [line for line in lines if line.isdigit()]
