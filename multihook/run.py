@@ -272,8 +272,9 @@ def _spool(outcome: Outcome, unspooled: "tuple[Told, ...] | list[Told]") -> None
 
 
 def _somebody_listens() -> bool:
+    """Whether notify.d has anything in it that may be a program: as for run-parts(8) none has a dot."""
     try:
-        return bool(listdir(NOTIFY))
+        return any("." not in name for name in listdir(NOTIFY))
     except OSError:
         return False
 
