@@ -18,8 +18,8 @@ last.  Both are read by a root process: they are believed and written only where
 can.  All is bytes: glftpd.conf has no encoding.
 """
 
-from errno import EINVAL
-from posix import O_CLOEXEC, O_NOFOLLOW, O_RDONLY, close, getpid, link, lstat, unlink
+from errno import EACCES, EINVAL
+from posix import O_CLOEXEC, O_NOFOLLOW, O_RDONLY, close, geteuid, getpid, link, lstat, unlink
 from posix import open as posix_open
 
 from multihook import files
@@ -124,14 +124,18 @@ class Include:
 
 
 class Found:
-    """A file as it is: by its path without links, with its content (None: missing), or why it is left alone."""
+    """A file as it is: by its path without links, with its content (None: missing), or why it is left alone.
 
-    __slots__ = ("content", "problem", "real")
+    is_hidden    not root asks (`multihook status`), who would see it
+    """
+
+    __slots__ = ("content", "is_hidden", "problem", "real")
 
     def __init__(self, path: str) -> None:
         self.real = path
         self.content: bytes | None = None
         self.problem = ""
+        self.is_hidden = False
         try:
             self.real = files.real(path)
             status = lstat(self.real)
@@ -148,6 +152,7 @@ class Found:
                 self.problem = files.explain(error)
         except OSError as error:
             self.problem = files.explain(error)
+            self.is_hidden = error.errno == EACCES and geteuid() != 0
 
     @property
     def is_usable(self) -> bool:
@@ -361,7 +366,9 @@ def remarks(view: View) -> list[str]:
         return []
     multilink, glftpd = _look(view, settings["multilink"]), _look(view, settings["config"])
     found = []
-    if multilink.problem:
+    if multilink.is_hidden or glftpd.is_hidden:
+        pass
+    elif multilink.problem:
         found.append(f"glftpd gets no addresses: {multilink.problem}")
     elif glftpd.problem or glftpd.content is None:
         why = glftpd.problem or f"{settings['config']}: No such file or directory"

@@ -98,6 +98,14 @@ def test_what_others_changed_shows_and_is_mended_by_the_next_event_of_any_link(s
     assert site.multihook("status").returncode == 0
 
 
+def test_who_may_not_read_the_files_is_told_nothing_of_them(site: World) -> None:
+    GLFTPD.chmod(0o600)
+    site.ppp_up("ppp0", ONE, PEER)
+    status = site.multihook("status", user="nobody")
+    assert (status.returncode, "glftpd" in status.stdout) == (3, False), status.stdout
+    assert site.multihook("status").returncode == 3
+
+
 def test_a_dry_run_pasted_does_what_sync_does(site: World) -> None:
     site.ppp_up("ppp0", ONE, PEER, event=False)
     site.ppp_up("ppp1", TWO, PEER, event=False)
