@@ -22,6 +22,8 @@ What is kept right (a new feature is one module here and one line in features/__
     features/snat     each link's translation and its guard: elements of our nft table
     features/ruleset  the text of that table: its chains never change with a link
     features/routing  each link's table with its guard, its rules, the interface group
+    features/sysctls  reverse-path filter, ARP: what the kernel checks and says on a link's interface
+    features/connections  what was translated to an address that is gone
     features/glftpd   each link's address in glftpd's multilink.conf
     names       rt_protos.d and rt_tables.d, so that ip(8) shows names
 
@@ -45,7 +47,7 @@ What keeps it safe
 The doors to the kernel and to the log
     kernel/     one kind of message each: facts (one picture for a run), tables (in use by
                 others), routes, rules, addresses, interfaces, nftables, nft (the program, for
-                rules), rtnetlink (the socket)
+                rules), conntrack, sysctl (files in /proc/sys), rtnetlink (the socket)
     repeats     warnings that come again and again, counted
     journal     one datagram to the log
 

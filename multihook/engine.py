@@ -123,7 +123,7 @@ def brief(command: str) -> str:
 
 def remarks(view: View) -> list[str]:
     """What the features leave undone for a reason that is no failure of theirs: nft is missing, a file is."""
-    found: list[str] = []
+    found = list(view.unable.values())
     for feature in visible(view):
         of_feature = getattr(feature, "remarks", None)
         found += of_feature(view) if of_feature else []
@@ -135,9 +135,9 @@ def count(view: View, steps: list[Step]) -> str:
     nouns: dict[str, int] = {}
     for step in steps:
         noun = step.feature.place(view, step.object)[1]
-        nouns[noun] = nouns.get(noun, 0) + 1
-    words = [f"{number} {noun}{'s' if number > 1 else ''}" for noun, number in sorted(nouns.items(), reverse=True)]
-    return ", ".join(words)
+        nouns[noun] = nouns.get(noun, 0) + getattr(step.object, "size", 1)
+    counted = [pair for pair in sorted(nouns.items(), reverse=True) if pair[1]]
+    return ", ".join(f"{number} {noun}{'s' if number > 1 else ''}" for noun, number in counted)
 
 
 def counts(view: View, steps: list[Step]) -> dict[str, str]:
@@ -145,7 +145,8 @@ def counts(view: View, steps: list[Step]) -> dict[str, str]:
     by_link: dict[str, list[Step]] = {}
     for step in steps:
         by_link.setdefault(step.feature.place(view, step.object)[2], []).append(step)
-    return {link: count(view, of_it) for link, of_it in by_link.items()}
+    counted = {link: count(view, of_it) for link, of_it in by_link.items()}
+    return {link: text for link, text in counted.items() if text}
 
 
 def signature(view: View, *, thorough: bool) -> str:
@@ -165,7 +166,8 @@ def is_disturbed(view: View, before: str, own: "list[Link]", *, thorough: bool) 
 
     What belongs to the links of this run is left out: it changes by itself when an address goes.
     """
-    left_out = {f"table {link.table}" for link in own} | {f"group {link.interface_name}" for link in own}
+    left_out = {f"table {link.table}" for link in own}
+    left_out |= {f"{what} {link.interface_name}" for link in own for what in ("group", "sysctl")}
     after = signature(view, thorough=thorough)
     return _without(before, left_out) != _without(after, left_out)
 

@@ -28,14 +28,16 @@ _LIMIT = 1 << 22
 MODULES = (
     "paths", "address", "files", "journal", "repeats", "lock", "spool", "record", "kernel", "kernel.rtnetlink",
     "kernel.addresses", "kernel.interfaces", "kernel.routes", "kernel.rules", "kernel.facts", "kernel.nftables",
-    "kernel.nft", "sources", "config", "config.compiled", "config.tables", "leases", "links", "features",
-    "features.routing", "features.ruleset", "features.snat", "features.glftpd", "engine", "survey", "news", "run",
-    "hook", "sources.dhcp", "sources.dhclient", "sources.dhcpcd", "sources.ifupdown", "sources.pppd",
+    "kernel.nft", "kernel.sysctl", "kernel.conntrack", "sources", "config", "config.compiled", "config.tables",
+    "leases", "links", "features", "features.routing", "features.ruleset", "features.snat", "features.sysctls",
+    "features.connections", "features.glftpd", "engine", "survey", "news", "run", "hook", "sources.dhcp",
+    "sources.dhclient", "sources.dhcpcd", "sources.ifupdown", "sources.pppd",
 )  # fmt: skip
 # Not every event needs these: they wait until they are asked for.
 _LATER = frozenset(f"multihook.{name}" for name in (
-    "kernel.nftables", "kernel.nft", "features.ruleset", "features.snat", "features.glftpd", "news", "sources.dhcp",
-    "sources.dhclient", "sources.dhcpcd", "sources.ifupdown", "sources.pppd",
+    "kernel.nftables", "kernel.nft", "kernel.sysctl", "kernel.conntrack", "features.ruleset", "features.snat",
+    "features.sysctls", "features.connections", "features.glftpd", "news", "sources.dhcp", "sources.dhclient",
+    "sources.dhcpcd", "sources.ifupdown", "sources.pppd",
 ))  # fmt: skip
 
 # PEP 563: annotations are kept as text instead of being evaluated (CO_FUTURE_ANNOTATIONS, Include/cpython/code.h).

@@ -19,6 +19,8 @@ REPEATS = PRIVATE + "/repeats"
 UPGRADING = PRIVATE + "/upgrading"
 NEWS = PRIVATE + "/news"
 TOLD = PRIVATE + "/told"
+SYSCTLS = PRIVATE + "/sysctls"
+CONNECTIONS = PRIVATE + "/connections"
 
 VAR = "/var/lib/multihook"
 TABLES = VAR + "/tables"
@@ -27,3 +29,6 @@ LAST_GOOD = VAR + "/last-good.json"
 
 RT_PROTOS = "/etc/iproute2/rt_protos.d/multihook.conf"
 RT_TABLES = "/etc/iproute2/rt_tables.d/multihook.conf"
+
+SYSCTL_IPV4 = "/proc/sys/net/ipv4"
+CONNTRACK_COUNT = "/proc/sys/net/netfilter/nf_conntrack_count"

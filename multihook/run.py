@@ -158,8 +158,8 @@ def run(
     is_new = any(name not in found.before or not found.before[name].address for name in found.after)
     if found.whole or named or (outcome.made and is_new):
         _publish(outcome)
-    if found.whole or outcome.made:
-        outcome.warnings += engine.remarks(view)
+    if found.whole or steps:
+        outcome.warnings += dict.fromkeys([*engine.remarks(view), *view.remarks])
     _tell(outcome, events)
     if unwritten is None:
         for warning in outcome.warnings:
@@ -204,12 +204,24 @@ def _concerns_others(found: Survey, name: str) -> bool:
         return True
     had = before.address
     if had == after.address:
-        return False
+        return before.is_up != after.is_up and _shares_segment(found, after)
     if had and found.facts.holders(had, before.family):
+        return True
+    if _shares_segment(found, before) or _shares_segment(found, after):
         return True
     rivals = {links.adopted_name(found.config, after.interface), found.config["by_interface"].get(after.interface, "")}
     records = (leases.load(rival) for rival in rivals - {name, ""})
     return any(record and record.interface == after.interface for record in records)
+
+
+def _shares_segment(found: Survey, lease: Lease) -> bool:
+    """Whether another interface has an address on the link's segment: what its card may answer, and that of
+    the other, changes with this one."""
+    if not lease.address or not 0 < lease.prefixlen < len(lease.address) * 8:
+        return False
+    interface = found.facts.interfaces.get(lease.interface)
+    others = found.facts.overlapping(lease.address, lease.prefixlen, lease.family)
+    return bool(others - {interface.index if interface else 0})
 
 
 def _apply(

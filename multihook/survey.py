@@ -83,8 +83,18 @@ class Survey:
         return View(
             self.config, door, self.facts, self.links,
             whole=self.whole, several=self.several, former=former, servers=servers, owners=self._owners(),
-            protocols=frozenset(protocols), groups=frozenset(groups),
+            protocols=frozenset(protocols), groups=frozenset(groups), lost=self._lost_addresses(),
         )  # fmt: skip
+
+    def _lost_addresses(self) -> dict[str, bytes]:
+        """By link, the address that it had and that no interface of this machine has any more."""
+        found = {}
+        for name, lease in self.before.items():
+            after = self.after.get(name)
+            if lease.address and not (after and after.address == lease.address):
+                if not self.facts.holders(lease.address, lease.family):
+                    found[name] = lease.address
+        return found
 
     def _owners(self) -> dict[int | str, str]:
         """Whose tables and interfaces those are that belong to none of the links to be kept right."""

@@ -10,7 +10,7 @@ import click
 from multihook import __version__, engine, leases, links, record, run, spool, survey
 from multihook.address import FAMILY_NAMES, INET, is_interface_name, text
 from multihook.config import compiled
-from multihook.features import ruleset, snat
+from multihook.features import ruleset, snat, sysctls
 from multihook.files import explain
 from multihook.journal import foreign
 from multihook.kernel import rules
@@ -88,7 +88,7 @@ def _report() -> dict[str, Any]:
         "multihook": __version__,
         "configuration": {"error": config["error"], "usable": config["usable"]},
         "held": held,
-        "links": [_link(link, found, held, stopped) for link in shown],
+        "links": [_link(link, found, held, stopped, sysctls.notes(view, link)) for link in shown],
         "snat_compared": snat.is_compared(view) if config["snat"] else None,
         "differences": differences,
         "last": last and {"failed": last.failed, "line": last.line, "ago_seconds": record.now() - last.boottime},
@@ -98,11 +98,13 @@ def _report() -> dict[str, Any]:
     return report
 
 
-def _link(link: Link, found: survey.Survey, held: bool, stopped: dict[str, tuple[int, int]]) -> dict[str, Any]:
+def _link(
+    link: Link, found: survey.Survey, held: bool, stopped: dict[str, tuple[int, int]], more: list[str]
+) -> dict[str, Any]:
     known = next(iter(link.paths.values())).lease if link.paths else None
     is_held = held or bool(known and known.held)
     packets, octets = stopped.get(link.interface_name, (0, 0)) if link.snat else (0, 0)
-    notes = link.notes + link.refused
+    notes = link.notes + link.refused + more
     if packets:
         notes.append(f"{packets} packets ({octets} octets) with a source that is not this link's were stopped")
     return {

@@ -15,12 +15,17 @@ A feature is a module with
                                get; thorough, one by one for each "table T" and "group IF"
     remarks(view)              where a feature has them: one line for each thing that it leaves
                                undone, and why; for the log of a run and for `status`
-An object has `key` (what makes it the same object) and `==` (nothing to change).
+An object has `key` (what makes it the same object) and `==` (nothing to change).  One that stands
+for several things, or for none that anybody need know of, says so in `size`.
 
 What is missing is made in the order of the stages, what is too much is taken away in the
 opposite order: guards are the first to come and the last to go, look-ups the other way round.
 So at any instant in between a packet finds its right way, or none, never a wrong one.
 """
+
+from posix import access
+
+from multihook.paths import CONNECTIONS
 
 GUARD, ROUTE, NETWORK, GROUP, EXCEPTION, LOOKUP, SETTING, FILE = range(8)
 
@@ -58,12 +63,16 @@ class View:
     servers      by link, DHCP servers likewise
     owners       by table and by interface, links that are not to be kept right (any more)
     memo         what a feature read already; emptied when something was changed
+    done         what a feature did or tried already, and does not do again in this run
+    unable       by feature, why it can do nothing on this machine: a line for the log and `status`
+    remarks      further lines for the log
+    lost         by link, the address that it had before this run and has no more
     protocols    our protocol number, and that of the configuration before it; groups likewise
     """
 
     __slots__ = (
-        "config", "door", "facts", "former", "groups", "links", "memo", "owners", "protocols",
-        "servers", "several", "whole",
+        "config", "done", "door", "facts", "former", "groups", "links", "lost", "memo", "owners",
+        "protocols", "remarks", "servers", "several", "unable", "whole",
     )  # fmt: skip
 
     def __init__(
@@ -80,6 +89,7 @@ class View:
         owners: "dict[int | str, str]",
         protocols: "frozenset[int]",
         groups: "frozenset[int]",
+        lost: "dict[str, bytes] | None" = None,
     ) -> None:
         self.config = config
         self.door = door
@@ -92,7 +102,11 @@ class View:
         self.owners = owners
         self.protocols = protocols
         self.groups = groups
+        self.lost = lost or {}
         self.memo: dict[object, Any] = {}
+        self.done: set[object] = set()
+        self.unable: dict[str, str] = {}
+        self.remarks: list[str] = []
 
 
 class Step:
@@ -124,6 +138,14 @@ def visible(view: View) -> "list[Feature]":
         from multihook.features import snat
 
         found.insert(0, snat)
+    if view.whole or view.config["links"]:
+        from multihook.features import sysctls
+
+        found.append(sysctls)
+    if view.whole or view.lost or access(CONNECTIONS, 0):
+        from multihook.features import connections
+
+        found.append(connections)
     if view.whole or view.config["glftpd"]:
         from multihook.features import glftpd
 

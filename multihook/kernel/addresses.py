@@ -1,5 +1,6 @@
 """Addresses of the interfaces in rtnetlink (struct ifaddrmsg, linux/if_addr.h)."""
 
+from _bisect import bisect_left
 from _struct import Struct
 
 from multihook.kernel.rtnetlink import GETADDR, U32, Door, attributes
@@ -50,6 +51,8 @@ class Dump:
 
     def __init__(self, door: Door, family: int) -> None:
         self._answers = door.dump(GETADDR, _HEADER.pack(family, 0, 0, 0, 0))
+        self._blocks: dict[tuple[int, int], set[int]] = {}
+        self._order: list[tuple[int, int]] = []
 
     def of(self, index: int) -> list[Address]:
         """The addresses of one interface, in the kernel's order (the primary ones first)."""
@@ -60,3 +63,34 @@ class Dump:
         """The indices of the interfaces that carry this address."""
         found = map(_parse, self._answers.having(local))
         return {address.index for address in found if address.local == local and address.scope < _HOST_SCOPE}
+
+    def overlapping(self, network: bytes, prefixlen: int) -> set[int]:
+        """The indices of the interfaces with an on-link prefix that overlaps this one.
+
+        Addresses with a peer have none: a segment with one neighbour is shared with nobody.
+        """
+        if not self._order:
+            self._sort_blocks()
+        width = len(network) * 8
+        whole = int.from_bytes(network, "big")
+        found: set[int] = set()
+        for length in range(prefixlen):  # what lies around it
+            found |= self._blocks.get((whole >> width - length << width - length, length), set())
+        start = whole >> width - prefixlen << width - prefixlen
+        place = bisect_left(self._order, (start, prefixlen))
+        end = start + (1 << width - prefixlen)
+        while place < len(self._order) and self._order[place][0] < end:  # and what lies in it
+            if self._order[place][1] >= prefixlen:
+                found |= self._blocks[self._order[place]]
+            place += 1
+        return found
+
+    def _sort_blocks(self) -> None:
+        for message in self._answers:
+            address = _parse(message)
+            if address.peer or not address.prefixlen or address.scope >= _HOST_SCOPE:
+                continue
+            rest = len(address.local) * 8 - address.prefixlen
+            block = (int.from_bytes(address.local, "big") >> rest << rest, address.prefixlen)
+            self._blocks.setdefault(block, set()).add(address.index)
+        self._order = sorted(self._blocks)

@@ -40,6 +40,22 @@ class Facts:
         """The indices of all interfaces that carry this address."""
         return self._addresses[family].holders(local)
 
+    def neighbours(self, interface: Interface, family: int) -> set[int]:
+        """The indices of the other interfaces whose on-link prefixes overlap one of this interface's."""
+        found: set[int] = set()
+        for address in self.addresses_of(interface, family):
+            if not address.peer:
+                found |= self.overlapping(address.local, address.prefixlen, family)
+        return found - {interface.index}
+
+    def overlapping(self, network: bytes, prefixlen: int, family: int) -> set[int]:
+        """The indices of all interfaces whose on-link prefixes overlap this one."""
+        return self._addresses[family].overlapping(network, prefixlen)
+
+    def interface_at(self, index: int) -> "Interface | None":
+        """An interface that was not asked for by name."""
+        return interfaces.at(self._door, index)
+
     def main_by(self, interface: Interface, family: int) -> list[Route]:
         """Main's unicast routes by this interface, whoever made them."""
         key = (interface.index, family)

@@ -12,6 +12,7 @@ _LINKINFO, _INFO_KIND, _INFO_DATA, _VRF_TABLE = 18, 1, 2, 1
 UP = 0x1
 LOOPBACK = 0x8
 POINTOPOINT = 0x10
+NOARP = 0x80
 LOWER_UP = 0x10000
 
 
@@ -41,6 +42,11 @@ class Interface:
         """Whether it needs no next hop (IFF_POINTOPOINT)."""
         return bool(self.flags & POINTOPOINT)
 
+    @property
+    def speaks_arp(self) -> bool:
+        """Whether others on its segment ask it for the MAC of an address (Ethernet and the like)."""
+        return not self.flags & (LOOPBACK | POINTOPOINT | NOARP)
+
 
 def _parse(message: bytes) -> Interface:
     _, _, index, flags, _ = _HEADER.unpack_from(message)
@@ -55,6 +61,14 @@ def get(door: Door, name: str) -> Interface | None:
     body = _HEADER.pack(0, 0, 0, 0, 0) + u32(_EXT_MASK, _SKIP_STATS) + attribute(_IFNAME, name.encode() + b"\0")
     try:
         return _parse(door.get(GETLINK, body))
+    except Refused:
+        return None
+
+
+def at(door: Door, index: int) -> Interface | None:
+    """The interface of this index, or None."""
+    try:
+        return _parse(door.get(GETLINK, _HEADER.pack(0, 0, index, 0, 0) + u32(_EXT_MASK, _SKIP_STATS)))
     except Refused:
         return None
 

@@ -129,6 +129,24 @@ class Door:
                 _raise_for(message, answer_flags)
                 return
 
+    def change_all(self, kind: int, bodies: list[bytes]) -> None:
+        """Ask for many changes in one datagram and wait until the kernel has made them.
+
+        The kernel goes on behind one that it refuses, and only the last one's refusal is raised
+        (Refused): for changes that fail all for one reason, or singly for one that is no matter.
+        """
+        messages = []
+        for body in bodies:
+            self._sequence += 1
+            flags = REQUEST | ACK if body is bodies[-1] else REQUEST
+            head = HEADER.pack(_HEADER_SIZE + len(body), kind, flags, self._sequence, 0)
+            messages.append(head + body + bytes(-len(body) & 3))
+        self._socket.sendto(b"".join(messages), (0, 0))
+        for answer, flags, message in self._answers(self._sequence):
+            if answer == _ERROR:
+                _raise_for(message, flags)
+                return
+
     def get(self, kind: int, body: bytes) -> bytes:
         """One object, asked for by name; raises Refused when it is not there."""
         sequence = self._send(kind, 0, body)

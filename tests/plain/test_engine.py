@@ -286,7 +286,7 @@ def test_every_visible_feature_gives_what_the_contract_says() -> None:
     from multihook.features import visible
 
     features = visible(View())
-    assert [feature.NAME for feature in features] == ["snat", "routing", "glftpd"]
+    assert [feature.NAME for feature in features] == ["snat", "routing", "sysctls", "connections", "glftpd"]
     for feature, name in itertools.product(
         features, ("desired", "actual", "add", "change", "remove", "commands", "place", "clash", "signature")
     ):

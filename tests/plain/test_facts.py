@@ -202,7 +202,8 @@ class Painted:
         return body + number(27, group)
 
     def _link(self, body: bytes) -> bytes:
-        name = attributes_of(body[16:])[3].rstrip(b"\0").decode()
+        index = Struct("=BxHiII").unpack_from(body)[2]
+        name = self.name(index) if index else attributes_of(body[16:])[3].rstrip(b"\0").decode()
         if name not in self._links:
             raise Refused(ENODEV, "No such device")
         return self._link_message(name)

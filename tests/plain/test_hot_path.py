@@ -31,7 +31,7 @@ package, plain, root, settings = sys.argv[1:5]
 sys.path[:0] = [package, plain]
 from multihook import image, paths
 for name, value in list(vars(paths).items()):
-    if isinstance(value, str) and value.startswith(("/run/", "/var/", "/etc/")):
+    if isinstance(value, str) and value.startswith(("/run/", "/var/", "/etc/", "/proc/")):
         setattr(paths, name, root + value)
 image.FILE = paths.PRIVATE + "/image"
 if settings == "prepare":

@@ -29,6 +29,7 @@ PLACES = (
     "/etc/iproute2",
     "/usr/share/iproute2",
     "/usr/lib/iproute2",
+    "/proc/sys",
 )
 
 TWO = '[link.dsl]\nipparam = "dsl"\ntable = 200\n[link.cable]\ninterface = "eth1"\ntable = 201\n'

@@ -44,6 +44,16 @@ table ip modem {
     }
 }
 """
+# Which MAC each address was given in any ARP packet that came through the switch.
+_LISTEN = """
+table bridge switch {
+    set spoken { typeof iifname . arp saddr ether . arp saddr ip; flags dynamic; counter; size 65535; }
+    chain ports {
+        type filter hook prerouting priority 0; policy accept;
+        ether type arp update @spoken { iifname . arp saddr ether . arp saddr ip }
+    }
+}
+"""
 PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp"}
 
 
@@ -88,6 +98,32 @@ class Provider:
             f"link set {interface} up",
         )
         self.world.box.ip(f"link set {interface} up")
+
+    def switch(self, *interfaces: str) -> None:
+        """Several cards of the box on one segment, all up; for everything else here its name is `switch`."""
+        self.interface = "switch"
+        self.ns.ip(
+            "link add switch type bridge",
+            f"addr add {self.gateway}/{self.network.prefixlen} dev switch",
+            "link set switch up",
+        )
+        self.ns.nft(_LISTEN)
+        for interface in interfaces:
+            self.ns.ip(
+                f"link add {interface} type veth peer name {interface} netns {self.world.box.name}",
+                f"link set {interface} master switch up",
+            )
+            self.world.box.ip(f"link set {interface} up")
+
+    def claims(self) -> set[tuple[str, str]]:
+        """(card, address): whose MAC each address was given so far, in questions and answers that came from the box."""
+        found = set()
+        for entry in self.ns.nft_json("list", "set", "bridge", "switch", "spoken")[0]["set"].get("elem", []):
+            port, mac, address = entry["elem"]["val"]["concat"]
+            card = self.world.box.interface(port)
+            if address != "0.0.0.0":
+                found.add((port if card and card["address"] == mac else mac, address))
+        return found
 
     def static(self, host: int | str, *more: int | str) -> str:
         """Hand out addresses for ever: a number is the place in the network. Not put on the box. Returns the first."""

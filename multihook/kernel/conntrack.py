@@ -1,0 +1,103 @@
+"""Connection tracking over netlink: the entries that translate to or from an address, found and deleted.
+
+The attributes are those of linux/netfilter/nfnetlink_conntrack.h.  The kernel filters a dump by
+one field of a tuple (CTA_FILTER, Linux 5.8) and by status (5.15), so a hundred thousand entries of
+others cost this process nothing.  A kernel that does not filter gives all of them, and they are
+sorted out here.
+"""
+
+from _socket import AF_INET
+from _struct import Struct
+from errno import EINVAL, EOPNOTSUPP
+from posix import O_CLOEXEC, O_RDONLY, close, read
+from posix import open as posix_open
+
+from multihook.kernel.rtnetlink import Answers, Refused, attribute, attributes, is_absent, u32
+from multihook.kernel.rtnetlink import Door as NetlinkDoor
+from multihook.paths import CONNTRACK_COUNT
+
+_SUBSYSTEM = 1 << 8
+_GET, _DELETE = _SUBSYSTEM | 1, _SUBSYSTEM | 2
+_NESTED = 0x8000
+# struct nfgenmsg: family, version, resource; an answer's attributes begin behind it.
+_GENERIC = Struct("=BBH").pack(AF_INET, 0, 0)
+_GENERIC_SIZE = 4
+
+_ORIGINAL, _REPLY = 1, 2  # the tuples of both directions; their flags in a filter have the same numbers
+_STATUS, _ID, _ZONE, _FILTER, _STATUS_MASK = 3, 12, 18, 25, 26
+_TUPLE_IP, _SOURCE, _DESTINATION = 1, 1, 2
+_BY_DESTINATION = 1 << 1
+_BE32 = Struct(">L")
+
+# enum ip_conntrack_status: what was done to an entry's first packet.
+SNAT, DNAT = 1 << 4, 1 << 5
+# Of a kind: the direction whose destination is our address, and the one whose source would be it
+# without translation.
+_DIRECTIONS = {SNAT: (_REPLY, _ORIGINAL), DNAT: (_ORIGINAL, _REPLY)}
+
+# Deletions asked for at once: even if each is refused, the answers fit into the socket's buffer.
+_BATCH = 128
+
+
+class Door(NetlinkDoor):
+    """A socket to netfilter."""
+
+    PROTOCOL = 12  # NETLINK_NETFILTER
+
+
+def is_empty() -> bool:
+    """Whether nothing is tracked in this network namespace, be it that tracking is not loaded."""
+    try:
+        fd = posix_open(CONNTRACK_COUNT, O_RDONLY | O_CLOEXEC)
+    except OSError:
+        return True
+    try:
+        return read(fd, 32).strip() == b"0"
+    finally:
+        close(fd)
+
+
+def translated(door: NetlinkDoor, address: bytes, kind: int) -> list[bytes]:
+    """The entries translated to an IPv4 address (SNAT) or from it (DNAT), each as delete() takes it.
+
+    A connection of this machine's own by that address is neither.  Raises Refused, OSError.
+    """
+    ours, other = _DIRECTIONS[kind]
+    end = attribute(_TUPLE_IP | _NESTED, attribute(_DESTINATION, address))
+    body = _GENERIC + attribute(ours | _NESTED, end)
+    body += attribute(_FILTER | _NESTED, u32(ours, _BY_DESTINATION))
+    status = _BE32.pack(kind)
+    try:
+        answers = door.dump(_GET, body + attribute(_STATUS, status) + attribute(_STATUS_MASK, status))
+    except Refused as error:
+        if error.errno not in (EINVAL, EOPNOTSUPP):
+            raise
+        answers = door.dump(_GET, _GENERIC)
+    return _sorted_out(answers, address, ours, other)
+
+
+def _sorted_out(answers: Answers, address: bytes, ours: int, other: int) -> list[bytes]:
+    found = []
+    for message in answers.having(address):
+        entry = attributes(message, _GENERIC_SIZE)
+        source = _end(entry.get(other, b""), _SOURCE)
+        if source and source != address == _end(entry.get(ours, b""), _DESTINATION):
+            # The id tells it from another connection with the same ends that comes after it.
+            name = attribute(_ORIGINAL | _NESTED, entry[_ORIGINAL])
+            found.append(name + b"".join(attribute(kind, entry[kind]) for kind in (_ID, _ZONE) if kind in entry))
+    return found
+
+
+def _end(direction: bytes, which: int) -> bytes:
+    """The source or destination address in a tuple."""
+    return attributes(attributes(direction, 0).get(_TUPLE_IP, b""), 0).get(which, b"")
+
+
+def delete(door: NetlinkDoor, entries: list[bytes]) -> None:
+    """Delete entries; one that is gone already is as good as deleted.  Raises Refused, OSError."""
+    for start in range(0, len(entries), _BATCH):
+        try:
+            door.change_all(_DELETE, [_GENERIC + entry for entry in entries[start : start + _BATCH]])
+        except Refused as error:
+            if not is_absent(error):
+                raise
