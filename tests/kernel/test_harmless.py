@@ -149,6 +149,7 @@ def test_a_waiting_hook_goes_on_at_once_when_the_lock_is_free(pending: World) ->
         assert time.monotonic() - start < 2 and applied(pending)
 
 
+@pytest.mark.alone
 def test_a_stopped_allotment_of_tables_keeps_no_caller_for_long(pending: World) -> None:
     """Whoever gives numbers to links (`check-config`, a hook after a change) holds another lock: nobody waits on it for ever."""
     pending.configure(CONFIG + '[link.third]\ninterface = "ppp7"\n')
@@ -162,6 +163,7 @@ def test_a_stopped_allotment_of_tables_keeps_no_caller_for_long(pending: World) 
         assert time.monotonic() - start < BOUND_SECONDS and applied(pending)
 
 
+@pytest.mark.alone
 def test_a_broken_package_under_dpkg_keeps_no_caller_for_long(pending: World) -> None:
     """While dpkg works a hook that cannot even start tries again, for some 5 s and no longer."""
     program = Path("/usr/lib/python3/dist-packages/multihook/upgrade.py")
