@@ -375,7 +375,7 @@ def change(view: View, old: Setting, new: Setting) -> None:
     add(view, new)
     new.size = int(old.value != new.value)
     if old.is_kept and old.value != new.value:
-        name = sysctl.command(new.interface, new.option, new.value).partition(" -w ")[2]
+        name = sysctl.command(new.interface, new.option, new.value).partition(" -qw ")[2]
         view.remarks.append(f"{name} set again: somebody had set it to {old.value}")
 
 

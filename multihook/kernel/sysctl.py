@@ -63,4 +63,4 @@ def command(interface: str, option: str, value: int) -> str:
     name = f"net.ipv4.conf.{interface}.{option}" if interface else f"net.ipv4.{option}"
     if "." in interface:
         name = f"net/ipv4/conf/{interface}/{option}"
-    return f"sysctl -w {name}={value}"
+    return f"sysctl -qw {name}={value}"

@@ -100,7 +100,8 @@ REPORT = {
     "configuration": {"error": str, "usable": bool},
     "held": bool,
     "links": [LINK],
-    "differences": [re.compile(r"ip (-6 )?(route|rule|link) [^\n]+|nft (?s:.)+")],
+    "differences": [re.compile(r"(ip (-6 )?(route|rule|link)|sysctl|conntrack) [^
+]+|nft (?s:.)+")],
     "last": ({"failed": bool, "line": WORDS, "ago_seconds": int}, None),
     "remarks": [WORDS],
     "snat_compared": (bool, None),

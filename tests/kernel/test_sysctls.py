@@ -249,7 +249,7 @@ def test_old_values_come_back(world: World, set_up: None, way: str) -> None:
 def test_what_is_printed_does_the_same(world: World, set_up: None) -> None:
     world.configure("[multihook]\nadopt = false\n")
     shown = world.multihook("sync", "-n").stdout
-    assert "sysctl -w net/ipv4/conf/wan1.7/rp_filter=1\n" in shown
+    assert "sysctl -qw net/ipv4/conf/wan1.7/rp_filter=1\n" in shown
     world.box.run("sh", "-e", input=shown)
     assert values(world, "wan1.7") == values(world, "wan2") == list(OLD)
     world.multihook("sync", check=True)
@@ -282,7 +282,7 @@ def test_a_value_set_back_shows_and_is_set_again_by_the_next_run(world: World, s
     put(world, "wan2", "rp_filter", 1)
     for user in (None, "nobody"):
         status = world.multihook("status", user=user)
-        assert status.returncode == 1 and "sysctl -w net.ipv4.conf.wan2.rp_filter=2" in status.stdout
+        assert status.returncode == 1 and "sysctl -qw net.ipv4.conf.wan2.rp_filter=2" in status.stdout
     world.log.clear()
     world.multihook("up", "wan1.7", check=True)
     assert values(world, "wan2")[0] == 2
