@@ -15,6 +15,7 @@ What a hook run is
     notify      the process that runs the administrator's programs in notify.d; nobody waits for it
     news        what these programs are to be told, and were told last
     survey      what a run starts from: configuration, leases and kernel facts as one View
+    front       foreign rules that take every packet before ours see it
     engine      desired, actual, difference; applied in an order safe at each instant, read back
 
 What is kept right (a new feature is one module here and one line in features/__init__)

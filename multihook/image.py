@@ -30,7 +30,7 @@ MODULES = (
     "kernel.addresses", "kernel.interfaces", "kernel.routes", "kernel.rules", "kernel.facts", "kernel.nftables",
     "kernel.nft", "kernel.sysctl", "kernel.conntrack", "sources", "config", "config.compiled", "config.tables",
     "leases", "links", "features", "features.routing", "features.ruleset", "features.snat", "features.sysctls",
-    "features.connections", "features.glftpd", "engine", "survey", "news", "run", "hook", "sources.dhcp",
+    "features.connections", "features.glftpd", "engine", "front", "survey", "news", "run", "hook", "sources.dhcp",
     "sources.dhclient", "sources.dhcpcd", "sources.ifupdown", "sources.pppd",
 )  # fmt: skip
 # Not every event needs these: they wait until they are asked for.

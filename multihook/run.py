@@ -8,7 +8,7 @@ nothing and says nothing.
 from posix import access, listdir
 from time import monotonic_ns
 
-from multihook import engine, journal, leases, links, record, repeats, sources, spool, survey
+from multihook import engine, front, journal, leases, links, record, repeats, sources, spool, survey
 from multihook.address import text
 from multihook.engine import Failure
 from multihook.features import Step, View
@@ -160,6 +160,10 @@ def run(
         _publish(outcome)
     if found.whole or steps:
         outcome.warnings += dict.fromkeys([*engine.remarks(view), *view.remarks])
+    said, before = front.lines(view), front.known()
+    if said != before:
+        front.tell(said, before)
+        _try(outcome, front.keep, said)
     _tell(outcome, events)
     if unwritten is None:
         for warning in outcome.warnings:

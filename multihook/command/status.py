@@ -7,13 +7,12 @@ from typing import Any, NoReturn
 
 import click
 
-from multihook import __version__, engine, leases, links, record, run, spool, survey
+from multihook import __version__, engine, front, leases, links, record, run, spool, survey
 from multihook.address import FAMILY_NAMES, INET, is_interface_name, text
 from multihook.config import compiled
-from multihook.features import ruleset, snat, sysctls
+from multihook.features import View, ruleset, snat, sysctls
 from multihook.files import explain
 from multihook.journal import foreign
-from multihook.kernel import rules
 from multihook.kernel.facts import name_of
 from multihook.kernel.rtnetlink import Door, Refused
 from multihook.links import Link, Path
@@ -92,7 +91,7 @@ def _report() -> dict[str, Any]:
         "snat_compared": snat.is_compared(view) if config["snat"] else None,
         "differences": differences,
         "last": last and {"failed": last.failed, "line": last.line, "ago_seconds": record.now() - last.boottime},
-        "remarks": _remarks(config, door, found, shown) + (engine.remarks(view) if config["usable"] else []),
+        "remarks": _remarks(config, view, found, shown) + (engine.remarks(view) if config["usable"] else []),
     }
     report["exit_status"] = _exit_status(report)
     return report
@@ -138,13 +137,9 @@ def _family(path: Path) -> dict[str, Any]:
     }
 
 
-def _remarks(config: "run.Config", door: Door, found: survey.Survey, shown: list[Link]) -> list[str]:
+def _remarks(config: "run.Config", view: View, found: survey.Survey, shown: list[Link]) -> list[str]:
     """What else an administrator should know at three in the morning."""
-    remarks = []
-    for rule in rules.Dump(door, INET).all():
-        is_before = 0 < rule.priority < config["rule_base"] + 1000
-        if is_before and rule.protocol != config["rt_proto"] and rule.catches_everything():
-            remarks.append(f"a foreign rule takes precedence over all links: {rule.priority}: {rule.text()}")
+    remarks = [front.line(rule) for rule in front.rules_in_front(view)]
     told = {link.interface_name for link in shown for path in link.paths.values() if path.lease.source in VARIABLES}
     for route in found.facts.defaults(INET):
         name = name_of(route.oif) if route.oif else ""

@@ -207,7 +207,7 @@ def _actual_routes(view: View, tables: set[int], family: int) -> list[Route]:
 
 
 def _actual_rules(view: View, tables: set[int], family: int) -> list[Rule]:
-    dump = _rules_dump(view, family)
+    dump = rules_dump(view, family)
     if view.whole:
         return dump.of_protocols(view.protocols)
     sources = {source for link in view.links for source, _ in link.sources}
@@ -229,7 +229,8 @@ def _ends(rule: Rule) -> tuple[bytes, int, bytes]:
     return rule.source, rule.prefixlen, rule.destination
 
 
-def _rules_dump(view: View, family: int) -> rules.Dump:
+def rules_dump(view: View, family: int) -> rules.Dump:
+    """All rules there are, read once for each look at the kernel."""
     dump: rules.Dump | None = view.memo.get(("rules", family))
     if dump is None:
         dump = view.memo["rules", family] = rules.Dump(view.door, family)
@@ -242,7 +243,7 @@ def signature(view: View, thorough: bool) -> dict[str, int]:
     Thorough, also how many routes each table has, and who is in the group.
     """
     protocol = view.config["rt_proto"]
-    counts = {"rules": sum(_rules_dump(view, family).count(protocol) for family in FAMILIES)}
+    counts = {"rules": sum(rules_dump(view, family).count(protocol) for family in FAMILIES)}
     if thorough:
         for family in FAMILIES:
             for table in routes.tables_of(view.door, family, protocol):

@@ -23,7 +23,7 @@ _NEXTHOP = Struct("=HBBi")
 _DST, _OIF, _GATEWAY, _PRIORITY, _PREFSRC, _METRICS, _MULTIPATH, _TABLE, _VIA = 1, 4, 5, 6, 7, 8, 9, 15, 18
 
 MAIN = 254
-UNICAST, UNREACHABLE = 1, 7
+UNICAST, UNREACHABLE, _THROW = 1, 7, 9
 # Only unreachable is ours, but whatever has our protocol is taken out by its name.
 _KIND_NAMES = {2: "local", 3: "broadcast", 4: "anycast", 5: "multicast", 6: "blackhole", 7: "unreachable",
                8: "prohibit", 9: "throw"}  # fmt: skip
@@ -216,6 +216,21 @@ def dump_defaults(door: Door, family: int) -> list[Route]:
     """The default routes of main; other routes are passed over unread: main may hold a full BGP table."""
     body = _HEADER.pack(family, 0, 0, 0, 0, 0, 0, 0, 0) + u32(_TABLE, MAIN)
     return [route for message in door.dump(GETROUTE, body) if message[1] == 0 for route in parse(message)]
+
+
+def has_default(door: Door, family: int, table: int) -> bool:
+    """Whether a table knows a way for every destination: a default route, or the two halves of one.
+
+    A refusal (`unreachable default`) is one too; `throw` sends the packet on to the next rule.
+    """
+    body = _HEADER.pack(family, 0, 0, 0, 0, 0, 0, 0, 0) + u32(_TABLE, table)
+    halves = set()
+    for message in door.dump(GETROUTE, body):
+        if message[1] == 0 and message[7] != _THROW:
+            return True
+        if message[1] == 1 and message[7] != _THROW:
+            halves.add(attributes(message, _HEADER.size).get(_DST, b"")[:1])
+    return len(halves) > 1
 
 
 def _message(route: Route) -> bytes:

@@ -212,6 +212,15 @@ class Answers:
             for offset in offsets:
                 yield _message_at(data, offset)
 
+    def __len__(self) -> int:
+        return sum(len(offsets) for _, offsets in self._parts)
+
+    def backwards(self) -> "Iterator[bytes]":
+        """The messages, the last one first."""
+        for data, offsets in reversed(self._parts):
+            for offset in reversed(offsets):
+                yield _message_at(data, offset)
+
     def having(self, mark: bytes) -> "Iterator[bytes]":
         """The messages that hold these bytes, each once."""
         for data, offsets in self._parts:

@@ -311,8 +311,11 @@ def test_a_foreign_rule_in_front_is_named(lines: World) -> None:
         "rule add lookup main suppress_prefixlength 0 priority 5002",
         "rule add not fwmark 0xca6c lookup 51820 priority 9000",
         "rule add iif wan1 lookup 300 priority 5003",
+        "rule add lookup 52 priority 5270",
+        "route add 100.64.0.0/10 dev lo table 52",
     )
     assert report(lines)["remarks"] == []
+    lines.box.ip("rule del priority 5270", "route add default dev lo table 52", "route add default dev lo table 51820")
     for rule in ("not fwmark 0xca6c lookup 51820 priority 6000", "lookup 52 priority 5270"):
         lines.box.ip(f"rule add {rule}")
         (remark,) = report(lines)["remarks"]

@@ -156,12 +156,19 @@ class Painted:
             body += number(4, self._links[dev][0])
         self.routes.append(body)
 
-    def rule(self, priority: int, table: int, source: str = "", prefixlen: int = 32, protocol: int = 3) -> None:
-        """A rule of somebody's."""
+    def rule(
+        self, priority: int, table: int, source: str = "", prefixlen: int = 32, protocol: int = 3, *,
+        inverted: bool = False, mark: "tuple[int, int] | None" = None, suppress: int = 0xFFFFFFFF, action: int = 1,
+        iif: str = "",
+    ) -> None:  # fmt: skip
+        """A rule of somebody's: `mark` is mark and mask, `inverted` is ip-rule's word not."""
         self.rules.append(
-            Struct("=BBBBBBBBI").pack(INET, 0, prefixlen if source else 0, 0, table if table < 256 else 0, 0, 0, 1, 0)
-            + number(15, table) + number(14, 0xFFFFFFFF) + (number(6, priority) if priority else b"")
-            + (attribute(2, pack(source)) if source else b"") + attribute(21, bytes((protocol,)))
+            Struct("=BBBBBBBBI").pack(
+                INET, 0, prefixlen if source else 0, 0, table if table < 256 else 0, 0, 0, action, 2 * inverted
+            )
+            + number(15, table) + number(14, suppress) + (number(6, priority) if priority else b"")
+            + (attribute(2, pack(source)) if source else b"") + (attribute(3, iif.encode() + b"\0") if iif else b"")
+            + (number(10, mark[0]) + number(16, mark[1]) if mark else b"") + attribute(21, bytes((protocol,)))
         )  # fmt: skip
 
     # --- answering ---
