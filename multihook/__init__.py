@@ -5,7 +5,10 @@ a module imports only what stands below it.
 
 For people (may use click, structlog, filelock, netifaces; hooks never import it)
     command/    one module a sub-command, and what they share: status, sync, hands (up and down),
-                flush, check_config, console (root, lock, log, exit status)
+                flush, doctor, check_config, console (root, lock, log, exit status)
+    checks/     what doctor looks for, one module a theme (a new check is one function, its line
+                there and in the manual): kernel, rules, numbers, sysctls, hooks, interfaces,
+                managers, scripts, netfilter, links, machine (what a check may look at)
 
 What a hook run is
     upgrade     a hook run while dpkg replaces the package: what was told is kept

@@ -33,10 +33,15 @@ def rules_in_front(view: View) -> list[Rule]:
     return found
 
 
+def shown(rule: Rule) -> str:
+    """A rule as `ip rule` shows it."""
+    return f"{rule.priority}: {foreign(rule.text().partition(' priority ')[0])}"
+
+
 def line(rule: Rule) -> str:
     """What is said of such a rule."""
     family = "" if rule.family == INET else f" ({FAMILY_NAMES[rule.family]})"
-    return f"a foreign rule takes precedence over all links{family}: {rule.priority}: {foreign(rule.text())}"
+    return f"a foreign rule takes precedence over all links{family}: {shown(rule)}"
 
 
 def lines(view: View) -> list[str]:

@@ -15,6 +15,7 @@ _COMMANDS = {
     "up": ("hands", "up", "Look at an interface that no hook announces."),
     "down": ("hands", "down", "Take a link's rules and routes out although its address is there."),
     "flush": ("flush", "flush", "Take all of multihook's out of the kernel, and leave it out."),
+    "doctor": ("doctor", "doctor", "Say what on this machine defeats multihook, and what to do about it."),
     "check-config": ("check_config", "check_config", "Say whether the configuration is right."),
 }
 

@@ -9,6 +9,7 @@ import click
 
 from multihook import __version__, engine, front, leases, links, record, run, spool, survey
 from multihook.address import FAMILY_NAMES, INET, is_interface_name, text
+from multihook.checks.managers import silent_manager
 from multihook.config import compiled
 from multihook.features import View, ruleset, snat, sysctls
 from multihook.files import explain
@@ -143,33 +144,13 @@ def _remarks(config: "run.Config", view: View, found: survey.Survey, shown: list
     told = {link.interface_name for link in shown for path in link.paths.values() if path.lease.source in VARIABLES}
     for route in found.facts.defaults(INET):
         name = name_of(route.oif) if route.oif else ""
-        manager = _silent_manager(route.oif)
+        manager = silent_manager(route.oif)
         if name and not is_interface_name(name):
             remarks.append(f'"{foreign(name)}" has a default route, but no name that multihook works with')
         elif name and manager and name not in told and not links.is_ignored(config, name):
             remarks.append(f"{name} is managed by {manager}, which tells multihook nothing: see `multihook up`")
     remarks += _waiting()
     return list(dict.fromkeys(remarks))
-
-
-# Where those who run no hooks of ours say which interfaces are theirs: file, and the words of it.
-# They may say so of one that a client of ours serves all the same; then its hooks have told of it.
-_SILENT_MANAGERS = {
-    "systemd-networkd": ("/run/systemd/netif/links/", ("ADMIN_STATE=configured", "ADMIN_STATE=configuring")),
-    "NetworkManager": ("/run/NetworkManager/devices/", ("managed=full", "managed=true")),
-}
-
-
-def _silent_manager(index: int) -> str:
-    for name, (folder, words) in _SILENT_MANAGERS.items():
-        try:
-            with open(f"{folder}{index}", encoding="utf-8", errors="replace") as file:
-                lines = file.read(1 << 16).split()
-        except OSError:
-            continue
-        if any(word in lines for word in words):
-            return name
-    return ""
 
 
 def _waiting() -> list[str]:

@@ -120,6 +120,15 @@ class Rule:
         return self.raw[7] if self.raw else _TO_TABLE
 
     @property
+    def mark(self) -> tuple[int, int] | None:
+        """The mark and the mask that it selects by (`fwmark MARK/MASK`), if it does."""
+        found = attributes(self.rest, 0)
+        if _FWMARK not in found and _FWMASK not in found:
+            return None
+        mark, mask = (U32.unpack(found.get(kind, bytes(4)))[0] for kind in (_FWMARK, _FWMASK))
+        return mark, mask
+
+    @property
     def looks_up(self) -> bool:
         """Whether it leads to a table, rather than refusing or going to another rule."""
         return self.action == _TO_TABLE
