@@ -73,11 +73,13 @@ def providers(machine: Machine) -> Iterator[Finding]:
     peers = machine.names(_PEERS)
     if any(blind.what == _PEERS for blind in machine.blind):
         return
-    for stanza in wanted:
-        name, line = stanza.options.get("provider", ("provider", stanza.line))
+    named = [stanza.options.get("provider", ("provider", stanza.line)) for stanza in wanted]
+    # A file that another stanza names is not the one that was meant.
+    spare = [peer for peer in peers if peer not in (name for name, _ in named)]
+    for stanza, (name, line) in zip(wanted, named, strict=True):
         if not name or name in peers:
             continue
-        near = get_close_matches(name, peers, 1, 0.5)
+        near = get_close_matches(name, spare, 1, 0.5)
         old, new = (quoted(f"{_PEERS}/{one}") for one in (near[0] if near else "", name))
         mend = [f"mv -- {old} {new}    # if that is meant"] if near else []
         shown = ", ".join(map(foreign, peers[:8])) or "nothing"

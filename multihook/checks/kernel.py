@@ -95,7 +95,9 @@ def options(machine: Machine) -> Iterator[Finding]:
 def _kernel_configuration(machine: Machine) -> str | None:
     release = (machine.text("/proc/sys/kernel/osrelease") or "").strip()
     path = f"/boot/config-{release}"
-    if release and "/" not in release and machine.exists(path):
+    if "/" in release or not release.isprintable() or len(release) > 65:  # utsname(2)
+        release, path = "", "/boot/config-VERSION"
+    if release and machine.exists(path):
         return machine.text(path)
     try:
         with gzip.open(f"{machine.root}/proc/config.gz") as file:

@@ -5,9 +5,6 @@ read in time and in bounds is taken down as not checked.
 """
 
 import os
-import select
-import subprocess
-import time
 from errno import EACCES, ENOENT, ENOTDIR, EPERM
 from shlex import quote
 from stat import S_ISREG
@@ -17,6 +14,8 @@ from multihook.journal import foreign
 from multihook.kernel.rtnetlink import Door, Refused
 
 if TYPE_CHECKING:
+    import subprocess
+
     from multihook.config.schema import Config
     from multihook.features import View
     from multihook.links import Link
@@ -185,6 +184,8 @@ class Machine:
 
         Raises OSError, with what went wrong in one line.
         """
+        import subprocess  # not for `status`, which only asks who manages an interface
+
         with subprocess.Popen(
             argv, env=_ENVIRONMENT, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         ) as process:  # fmt: skip
@@ -228,6 +229,9 @@ class Machine:
 
 def _output(process: "subprocess.Popen[bytes]") -> bytes:
     """All that a process prints; raises OSError when that is too much or takes too long."""
+    import select
+    import time
+
     assert process.stdout
     parts: list[bytes] = []
     left = _OUTPUT_LIMIT

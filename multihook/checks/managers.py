@@ -1,7 +1,9 @@
 """Programs that manage links themselves: what deletes ours, what tells us nothing, other tools for several links."""
 
+import os
 import re
 from collections.abc import Iterator
+from stat import S_ISREG
 
 from multihook import links
 from multihook.address import INET, is_interface_name
@@ -37,13 +39,20 @@ def silent_manager(index: int, root: str = "") -> str:
     """The program that manages an interface and runs no hook of ours, or ""."""
     for name, (folder, words) in _SILENT.items():
         try:
-            with open(f"{root}{folder}{index}", encoding="utf-8", errors="replace") as file:
-                lines = file.read(1 << 16).split()
+            lines = _words_of(f"{root}{folder}{index}")
         except OSError:
             continue
         if any(word in lines for word in words):
             return name
     return ""
+
+
+def _words_of(path: str) -> list[str]:
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(fd, "rb") as file:
+        if not S_ISREG(os.fstat(fd).st_mode):
+            return []
+        return file.read(1 << 16).decode("utf-8", "replace").split()
 
 
 def unmanaged(machine: Machine) -> Iterator[Finding]:

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from multihook import front
-from multihook.address import INET, INET6, network_text
+from multihook.address import INET, network_text
 from multihook.checks import DEFEATS, NOTE, WARNING, Finding
 from multihook.checks.machine import Machine, pasteable
 from multihook.config import tables as numbers
 from multihook.features import routing
-from multihook.kernel import interfaces, routes, rules
+from multihook.kernel import interfaces, routes
 from multihook.kernel.facts import name_of
 from multihook.kernel.routes import Route
 from multihook.kernel.rules import Rule
@@ -159,12 +159,11 @@ def _free_protocol(machine: Machine) -> int:
 
 def marks_in_rules(machine: Machine) -> Iterator[Finding]:
     """Rules of others that look at bits of the mark that are ours."""
-    if machine.door is None or machine.view is None:
+    if machine.view is None:
         return
     mask = machine.config["mark_mask"]
-    for family in (INET, INET6):
-        dump = rules.Dump(machine.door, family)
-        for rule in dump.all():
+    for family in FAMILIES:
+        for rule in routing.rules_dump(machine.view, family).all():
             if rule.protocol == machine.config["rt_proto"] or rule.mark is None or not rule.mark[1] & mask:
                 continue
             who = program_of(rule)
