@@ -162,9 +162,12 @@ def marks_in_rules(machine: Machine) -> Iterator[Finding]:
     if machine.view is None:
         return
     mask = machine.config["mark_mask"]
+    in_the_way = [rule.key for rule in front.rules_in_front(machine.view)]  # rules says more of those
     for family in FAMILIES:
         for rule in routing.rules_dump(machine.view, family).all():
             if rule.protocol == machine.config["rt_proto"] or rule.mark is None or not rule.mark[1] & mask:
+                continue
+            if rule.key in in_the_way:
                 continue
             who = program_of(rule)
             owner = f" (numbers of {who})" if who else ""
