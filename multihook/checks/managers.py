@@ -1,9 +1,7 @@
 """Programs that manage links themselves: what deletes ours, what tells us nothing, other tools for several links."""
 
-import os
 import re
 from collections.abc import Iterator
-from stat import S_ISREG
 
 from multihook import links
 from multihook.address import INET, is_interface_name
@@ -11,12 +9,8 @@ from multihook.checks import NOTE, WARNING, Finding
 from multihook.checks.machine import Machine
 from multihook.journal import foreign
 from multihook.kernel.facts import name_of
+from multihook.managers import silent_manager
 
-# Where those who run no hooks of ours say which interfaces are theirs: file, and the words of it.
-_SILENT = {
-    "systemd-networkd": ("/run/systemd/netif/links/", ("ADMIN_STATE=configured", "ADMIN_STATE=configuring")),
-    "NetworkManager": ("/run/NetworkManager/devices/", ("managed=full", "managed=true")),
-}
 _DROP_IN = "/etc/systemd/networkd.conf.d/multihook.conf"
 # Later ones win; a name in an earlier folder hides the same name in a later one (systemd.syntax(7)).
 _NETWORKD_MAIN = ("/usr/lib/systemd/networkd.conf", "/etc/systemd/networkd.conf")
@@ -33,26 +27,6 @@ _NETWORKMANAGER_MEND = (
     "printf '%s\\n' '#!/bin/sh' 'exec multihook sync' >/etc/NetworkManager/dispatcher.d/90-multihook",
     "chmod 755 /etc/NetworkManager/dispatcher.d/90-multihook",
 )
-
-
-def silent_manager(index: int, root: str = "") -> str:
-    """The program that manages an interface and runs no hook of ours, or ""."""
-    for name, (folder, words) in _SILENT.items():
-        try:
-            lines = _words_of(f"{root}{folder}{index}")
-        except OSError:
-            continue
-        if any(word in lines for word in words):
-            return name
-    return ""
-
-
-def _words_of(path: str) -> list[str]:
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(fd, "rb") as file:
-        if not S_ISREG(os.fstat(fd).st_mode):
-            return []
-        return file.read(1 << 16).decode("utf-8", "replace").split()
 
 
 def unmanaged(machine: Machine) -> Iterator[Finding]:

@@ -9,7 +9,6 @@ import click
 
 from multihook import __version__, engine, front, leases, links, record, run, spool, survey
 from multihook.address import FAMILY_NAMES, INET, is_interface_name, text
-from multihook.checks.managers import silent_manager
 from multihook.config import compiled
 from multihook.features import View, ruleset, snat, sysctls
 from multihook.files import explain
@@ -17,6 +16,7 @@ from multihook.journal import foreign
 from multihook.kernel.facts import name_of
 from multihook.kernel.rtnetlink import Door, Refused
 from multihook.links import Link, Path
+from multihook.managers import silent_manager
 from multihook.paths import LOCK
 from multihook.sources import VARIABLES
 

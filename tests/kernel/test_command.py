@@ -33,7 +33,7 @@ gateway = "198.51.100.1"
 """
 LOCK = Path("/run/multihook/private/lock")
 EMPTY = {"rules4": [], "rules6": [], "routes4": [], "routes6": [], "group": [], "nft": []}
-COMMANDS = ("status", "sync", "up", "down", "flush", "check-config")
+COMMANDS = ("status", "sync", "up", "down", "flush", "doctor", "check-config")
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """doctor's checks: on a healthy machine none finds anything, and each thing that defeats us is found, with its mend."""
 
+import ast
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -475,3 +477,16 @@ def test_the_release_is_debians_only(scene: Scene) -> None:
     for text, number in (("ID=ubuntu\nVERSION_ID=24\n", 0), ("ID=debian\n", 0), ("", 0), ("ID=debian\nVERSION_ID='13'\n", 13), ("ID=debian\nVERSION_ID=99999999\n", 0)):
         scene.write("/etc/os-release", text)
         assert scene.machine().release() == number
+
+
+def test_the_manual_explains_each_word_and_no_other() -> None:
+    """The words of all findings, as the checks' own sources have them, are the headings of their section."""
+    package = Path(checks.__file__).parent
+    sources = [*package.glob("*.py"), package.parent / "command/doctor.py"]
+    calls = [node for path in sources for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    made = [call for call in calls if getattr(call.func, "id", getattr(call.func, "attr", "")) == "Finding"]
+    said = {call.args[1].value for call in made if isinstance(call.args[1], ast.Constant)} | {"ipparam", "linkname"}
+    manual = (Path(__file__).resolve().parents[2] / "debian/man/multihook.8").read_text()
+    section = manual.partition('.SH "WHAT DOCTOR FINDS"')[2].partition("\n.SH ")[0].replace("\\-", "-")
+    headings = re.findall(r"^\.TP\n\.B (.+)$", section, re.MULTILINE)
+    assert {word for line in headings for word in line.split(", ")} == said and len(said) > 30
