@@ -90,6 +90,18 @@ def test_wg_quick_comes_and_goes(lines: World, tmp_path: Path) -> None:
     assert lines.log.lines() == []
 
 
+def test_wg_quick_was_there_before_us(lines: World, tmp_path: Path) -> None:
+    """Its rules are behind ours then; its end deletes the first rule that says `main suppress_prefixlength 0`, of whom ever."""
+    ours = lines.snapshot(foreign=False)
+    lines.multihook("flush", "--once", check=True)
+    with wireguard(lines, tmp_path):
+        assert "32765: not from all fwmark 0xca6c lookup 51820" in lines.rules()
+        lines.multihook("sync", check=True)
+        assert lines.snapshot(foreign=False) == ours and "foreign rule" not in lines.multihook("status").stdout
+        assert not any("precedence" in line for line in lines.log.lines())
+    assert lines.snapshot(foreign=False) == ours, "wg-quick down took something of ours"
+
+
 def test_what_stands_behind_or_takes_only_some_is_not_named(lines: World) -> None:
     """Rules after ours, for some packets only, or into a table that leads nowhere."""
     lines.box.ip(

@@ -479,6 +479,15 @@ def test_the_release_is_debians_only(scene: Scene) -> None:
         assert scene.machine().release() == number
 
 
+def test_the_exit_status_is_one_for_what_will_defeat_us_too() -> None:
+    from multihook.command import doctor
+
+    def status(*severities: str, error: str = "") -> int:
+        return doctor._exit_status({"error": error}, [Finding(severity, "x", "y", "z.") for severity in severities])
+
+    assert (status(), status(NOTE), status(NOTE, WARNING), status(DEFEATS), status(error="x"), status(DEFEATS, error="x")) == (0, 0, 1, 1, 78, 78)
+
+
 def test_the_manual_explains_each_word_and_no_other() -> None:
     """The words of all findings, as the checks' own sources have them, are the headings of their section."""
     package = Path(checks.__file__).parent

@@ -57,6 +57,14 @@ def test_it_is_found_before_and_among_ours_and_not_behind_them(links: int, prior
     assert bool(in_front(kernel)) is found
 
 
+def test_one_of_ours_left_behind_the_band_does_not_hide_where_it_ends() -> None:
+    """After a change of rule_base: what stands behind the band is not in front of it."""
+    kernel = Painted()
+    kernel.rule(8200, 300)
+    kernel.rule(8500, 1000, source="192.0.2.9", protocol=OURS)
+    assert in_front(kernel) == []
+
+
 def test_ours_are_not_read_to_find_it(monkeypatch: pytest.MonkeyPatch) -> None:
     kernel = Painted()
     kernel.rule(0, 255, protocol=2)
@@ -115,6 +123,16 @@ def test_a_run_says_it_once_and_again_when_it_came_back(machine: Machine) -> Non
     machine.kernel.rules.append(there)
     machine.drain(renewal)
     assert machine.log == [said, f"{said} (2 times)"]
+
+
+def test_what_stands_there_already_is_not_said_again_beside_what_is_new(machine: Machine) -> None:  # noqa: F811
+    both_up(machine)
+    machine.kernel.route("default", "eth1", via="198.51.100.1")
+    machine.kernel.rule(6999, 254)
+    machine.drain(bound("eth1", "198.51.100.7", "198.51.100.1"))
+    machine.kernel.rule(6000, 254)
+    machine.drain(bound("eth1", "198.51.100.7", "198.51.100.1"))
+    assert [line.partition("links: ")[2][:5] for line in warnings(machine)] == ["6999:", "6000:"]
 
 
 def test_a_whole_run_says_it_too_and_nothing_is_done_to_it(machine: Machine) -> None:  # noqa: F811
