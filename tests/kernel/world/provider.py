@@ -72,7 +72,7 @@ class Seen:
 class Provider:
     """Made by World.provider(). Interfaces are called as in the box (wan1, ppp0); `uplink` is the internet."""
 
-    def __init__(self, world: World, name: str, network: str, nat: bool) -> None:
+    def __init__(self, world: World, name: str, network: str, nat: bool, gateway: str | None = None) -> None:
         """network: what the internet routes to this provider. nat: a modem that translates its customers' sources."""
         self.world = world
         self.name = name
@@ -80,7 +80,7 @@ class Provider:
         self.nat = nat
         self.ns = world.namespace(f"isp-{name}")
         self.dhcp: DhcpServer | None = None
-        self.gateway = str(self.network[1])
+        self.gateway = gateway or str(self.network[1])
         self.interface: str | None = None
         self._up, self._inet_up = world.internet.attach(self.ns)
         self.ns.nft(_RULES + (_TRANSLATE if nat else ""))
@@ -173,9 +173,12 @@ class Provider:
         """From now on these (addresses, prefixes, or `first-last`) are right sources on that line."""
         elements = ", ".join(f'"{interface}" . {address}' for address in addresses)
         self.ns.nft(f"add element inet judge handed_out {{ {elements} }}")
+        others = [one for one in self.world.providers.values() if one is not self]
+        shared = any(one.network.overlaps(self.network) for one in others)
         for address in addresses:
             first = address.split("-")[0]
-            if not self.nat and not ipaddress.ip_network(first).subnet_of(self.network):  # type: ignore[arg-type]
+            inside = ipaddress.ip_network(first).subnet_of(self.network)  # type: ignore[arg-type]
+            if not self.nat and (shared or not inside):
                 self.world.internet.route(first, self._up)
 
     def take_back(self, interface: str) -> None:

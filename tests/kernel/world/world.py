@@ -110,10 +110,13 @@ class World:
         self._ends.callback(ns.close)
         return ns
 
-    def provider(self, name: str, network: str, wire: str | None = None, nat: bool = False) -> Provider:
-        """A provider for customers in `network` (its .1 is the gateway). wire: name of an Ethernet interface of the
-        box that leads to it. nat: it translates its customers, as a modem-router does; the network is its own then."""
-        provider = self.providers[name] = Provider(self, name, network, nat)
+    def provider(
+        self, name: str, network: str, wire: str | None = None, nat: bool = False, gateway: str | None = None
+    ) -> Provider:
+        """A provider for customers in `network`, whose .1 is the gateway unless told. wire: name of an Ethernet interface
+        of the box that leads to it. nat: it translates its customers, as a modem-router does; the network is its own then.
+        """
+        provider = self.providers[name] = Provider(self, name, network, nat, gateway)
         if wire:
             provider.wire(wire)
         return provider
