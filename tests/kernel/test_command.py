@@ -100,8 +100,7 @@ REPORT = {
     "configuration": {"error": str, "usable": bool},
     "held": bool,
     "links": [LINK],
-    "differences": [re.compile(r"(ip (-6 )?(route|rule|link)|sysctl|conntrack) [^
-]+|nft (?s:.)+")],
+    "differences": [re.compile(r"(ip (-6 )?(route|rule|link)|sysctl|conntrack) [^\n]+|nft (?s:.)+")],
     "last": ({"failed": bool, "line": WORDS, "ago_seconds": int}, None),
     "remarks": [WORDS],
     "snat_compared": (bool, None),

@@ -124,7 +124,7 @@ class Scene:
 
     def config(self) -> dict[str, Any]:
         document = toml.Document(tomllib.loads(self.settings), {}, [])
-        config, _ = schema.build(document, ({}, {}, {}))
+        config, _ = schema.build(document, ({}, {}, {}, set()))
         return config
 
     def machine(self) -> checked.Machine:
