@@ -77,7 +77,7 @@ FAMILY = {
     "former_address": (ADDRESS, None),
     "next_hop": (ADDRESS, None),
     "on_segment": bool,
-    "source": {"kernel", "pppd", "dhclient", "command"},
+    "source": {"kernel", "pppd", "dhclient", "dhcpcd", "ifupdown", "command"},
     "reason": WORDS,
     "since_seconds": int,
     "changed_seconds": (int, None),
