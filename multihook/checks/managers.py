@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from posix import F_OK, access
 
 from multihook import links
 from multihook.address import INET, is_interface_name
@@ -11,6 +12,8 @@ from multihook.journal import foreign
 from multihook.kernel.facts import name_of
 from multihook.managers import silent_manager
 
+# Debian 12's NetworkManager runs the scripts of ifupdown by this one, but not for dhcp4-change; Debian 13's has none.
+_NM_DISPATCHER = "/etc/NetworkManager/dispatcher.d/01-ifupdown"
 _DROP_IN = "/etc/systemd/networkd.conf.d/multihook.conf"
 # Later ones win; a name in an earlier folder hides the same name in a later one (systemd.syntax(7)).
 _NETWORKD_MAIN = ("/usr/lib/systemd/networkd.conf", "/etc/systemd/networkd.conf")
@@ -27,6 +30,13 @@ _NETWORKMANAGER_MEND = (
     "printf '%s\\n' '#!/bin/sh' 'exec multihook sync' >/etc/NetworkManager/dispatcher.d/90-multihook",
     "chmod 755 /etc/NetworkManager/dispatcher.d/90-multihook",
 )
+
+
+def what_it_tells(manager: str, root: str = "") -> str:
+    """How far the hooks learn what such a program does to its links, behind "which tells multihook"."""
+    if manager == "NetworkManager" and access(f"{root}{_NM_DISPATCHER}", F_OK):
+        return "of up and down, but not of a changed lease: see `multihook sync`"
+    return "nothing: see `multihook up`"
 
 
 def unmanaged(machine: Machine) -> Iterator[Finding]:

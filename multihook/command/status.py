@@ -148,7 +148,7 @@ def _remarks(config: "run.Config", view: View, found: survey.Survey, shown: list
         if name and not is_interface_name(name):
             remarks.append(f'"{foreign(name)}" has a default route, but no name that multihook works with')
         elif name and manager and name not in told and not links.is_ignored(config, name):
-            remarks.append(f"{name} is managed by {manager}, which tells multihook nothing: see `multihook up`")
+            remarks.append(f"{name} is managed by {manager}, which tells multihook {what_it_tells(manager)}")
     remarks += _waiting()
     return list(dict.fromkeys(remarks))
 

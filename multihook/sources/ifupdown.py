@@ -1,7 +1,9 @@
 """ifupdown's if-up.d and if-post-down.d scripts (interfaces(5), ENVIRONMENT VARIABLES): static links.
 
 ifupdown calls them for everything, `--all` included.  Where pppd or a DHCP client does the work,
-their own hooks say more.  if-down.d is not used: the address is still there then.
+their own hooks say more.  if-down.d is not used: the address is still there then.  Debian 12's
+NetworkManager runs them too (dispatcher.d/01-ifupdown), with a METHOD of that name and sometimes
+late: then the line is looked at.
 """
 
 from multihook.journal import foreign

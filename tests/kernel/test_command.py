@@ -669,8 +669,14 @@ def test_managers_that_tell_us_nothing_are_named(lines: World) -> None:
         path.write_text(text)
         try:
             (remark,) = report(lines)["remarks"]
-            assert remark.startswith(f"wan1 is managed by {name}")
+            assert remark.startswith(f"wan1 is managed by {name}, which tells multihook nothing")
             if name == "NetworkManager":
+                dispatcher = Path("/etc/NetworkManager/dispatcher.d/01-ifupdown")
+                dispatcher.parent.mkdir(parents=True)
+                dispatcher.touch()
+                (remark,) = report(lines)["remarks"]
+                assert "NetworkManager, which tells multihook of up and down, but not of a changed lease" in remark
+                dispatcher.unlink()
                 # A client of ours serves it all the same: then it does send events.
                 event = {"reason": "BOUND", "interface": "wan1", "new_ip_address": CABLE, "new_routers": "198.51.100.1"}
                 lines.box.run("/usr/lib/multihook/event", "dhcpcd", env=event)

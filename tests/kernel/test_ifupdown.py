@@ -196,6 +196,23 @@ def test_ifupdown_knows_more_than_a_look_at_boot_and_less_than_a_lease(world: Wo
     assert world.snapshot(foreign=False) == made
 
 
+def test_networkmanager_that_runs_the_same_folders_has_its_lines_looked_at(world: World) -> None:
+    """Debian 12's dispatcher.d/01-ifupdown: up, down, and an `up` that was queued while the line went (F7)."""
+    world.provider("cable", "198.51.100.0/24", wire="wan1").static(7)
+    env = {
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "IFACE": "wan1", "LOGICAL": "wan1", "METHOD": "NetworkManager",
+        "VERBOSITY": "0", "ADDRFAM": "inet", "MODE": "start", "PHASE": "post-up",
+    }  # fmt: skip
+    world.box.ip("addr add 198.51.100.7/24 dev wan1", "route add default via 198.51.100.1 dev wan1 metric 100")
+    world.box.run("run-parts", "/etc/network/if-up.d", env=env)
+    assert_works(world, "198.51.100.7")
+    for folder in ("if-post-down.d", "if-up.d"):
+        world.box.ip("addr flush dev wan1")
+        world.box.run("run-parts", f"/etc/network/{folder}", env=env)
+        assert_neighbour_alone(world)
+    assert len(said(world)) == 2
+
+
 def test_before_anything_of_ours_is_mounted_the_hook_is_silent(world: World) -> None:
     """F12: networking.service runs before /run/multihook is made, and maybe before /etc is as it will be."""
     world.provider("cable", "198.51.100.0/24", wire="wan1").static(7)

@@ -329,6 +329,22 @@ def test_dhcpcds_words_of_a_session_of_pppd_do_not_take_it_from_its_link(machine
     assert leases.names() == ["cable", "dsl"]
 
 
+def test_an_ipv4ll_address_is_no_link_and_takes_none_away(machine: Machine) -> None:
+    """dhcpcd gives itself one, with a default route by it, where no server answers; beside a lease it may keep it."""
+    both_up(machine)
+    right = machine.ours()
+    variables = {"reason": "IPV4LL", "interface": "eth1", "new_ip_address": "169.254.7.7", "protocol": "ipv4ll"}
+    machine.kernel.address("eth1", "169.254.7.7/16", connected=False)
+    machine.drain(Told("dhcpcd", [], variables))
+    assert machine.ours() == right
+    machine.kernel.no_address("eth1", "198.51.100.7")
+    machine.kernel.route("default", "eth1", metric=1000002)
+    machine.drain(Told("dhcpcd", [], {"reason": "EXPIRE", "interface": "eth1", "old_ip_address": "198.51.100.7"}))
+    machine.drain(Told("dhcpcd", [], variables))
+    assert machine.sync().failures == []
+    assert not [line for line in machine.ours()[0] if "eth1" in line or "169.254" in line]
+
+
 def test_with_only_run_writable_each_adopted_line_keeps_a_table_of_its_own(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -623,7 +623,7 @@ def test_ifupdown_is_silent_where_there_is_no_link_or_pppd_says_more(reason: str
 
 
 @pytest.mark.parametrize("reason", ["if-up", "if-post-down"])
-@pytest.mark.parametrize("method", ["dhcp", "bootp", "ipv4ll", "auto", "", "$(reboot)", "STATIC"])
+@pytest.mark.parametrize("method", ["dhcp", "NetworkManager", "bootp", "ipv4ll", "auto", "", "$(reboot)", "STATIC"])
 def test_where_somebody_else_knows_more_ifupdown_only_has_the_link_looked_at(reason: str, method: str) -> None:
     event = ifupdown(reason, METHOD=method)
     assert event and (event.action, event.address, event.gateway) == (CHECK, b"", b"")
