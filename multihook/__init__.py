@@ -8,7 +8,7 @@ For people (may use click, structlog, filelock, netifaces; hooks never import it
                 flush, doctor, check_config, console (root, lock, log, exit status)
     checks/     what doctor looks for, one module a theme (a new check is one function, its line
                 there and in the manual): kernel, rules, numbers, sysctls, hooks, interfaces,
-                managers, scripts, netfilter, links, machine (what a check may look at)
+                managers, scripts, netfilter, links, glftpd, machine (what a check may look at)
     managers    who manages an interface and tells us nothing
 
 What a hook run is

@@ -40,7 +40,10 @@ class Finding(NamedTuple):
 Check = Callable[["Machine"], Iterable[Finding]]
 
 # Each has CHECKS.
-MODULES = ("kernel", "rules", "numbers", "sysctls", "hooks", "interfaces", "managers", "scripts", "netfilter", "links")
+MODULES = (
+    "kernel", "rules", "numbers", "sysctls", "hooks", "interfaces", "managers", "scripts", "netfilter", "links",
+    "glftpd",
+)  # fmt: skip
 
 
 def checks() -> Iterator[Check]:

@@ -50,7 +50,8 @@ def namespace(machine: Machine) -> Iterator[Finding]:
     certificate = record.certificate()
     if certificate is None:
         if not machine.is_root:
-            machine.not_checked("the network namespace", "only root can read which one is kept right", root_can=True)
+            why = "the record of the one kept right cannot be read"
+            machine.not_checked("the network namespace", why, root_can=True)
         return
     if certificate.boot == record.boot() and certificate.namespace != record.namespace():
         yield Finding(

@@ -215,7 +215,7 @@ class Machine:
             self.not_checked(what, "nft is not installed")
             return []
         if not self.is_root:
-            self.not_checked(what, "only root can read it", root_can=True)
+            self.not_checked(what, "cannot be read", root_can=True)
             return []
         try:
             found = json.loads(self.run(nft, "-j", "list", "ruleset"))["nftables"]

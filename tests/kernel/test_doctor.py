@@ -132,7 +132,7 @@ def test_the_ruleset_of_nftables_is_read(lines: World) -> None:
     assert "foreign-nat" not in [one["name"] for one in findings(lines)]
     assert "foreign-nat" not in [one["name"] for one in findings(lines, user="nobody")]
     blind = report(lines, user="nobody")["not_checked"]
-    assert {"what": "the ruleset of nftables", "why": "only root can read it", "root_can": True} in blind
+    assert {"what": "the ruleset of nftables", "why": "cannot be read", "root_can": True} in blind
 
 
 @contextmanager

@@ -195,6 +195,13 @@ CASES: dict[str, Case] = {
     "masquerade": (lambda s: s.nft(chain("nat"), rule("nat", {"masquerade": None})), NOTE, "foreign-nat", "masquerades", "nft delete rule"),
     "marks in nft": (lambda s: s.nft(rule("mangle", mark_of(0x01000000))), NOTE, "marks", "sets the mark 0x1000000", "mark_mask = 0x00ff0000"),
     # links
+    "glftpd.conf missing": (lambda s: setattr(s, "settings", f"{s.settings}[glftpd]\n"), DEFEATS, "glftpd", "there is no /etc/glftpd.conf", "config ="),
+    "glftpd.conf without us": (
+        lambda s: (setattr(s, "settings", f"{s.settings}[glftpd]\n"), s.write("/etc/glftpd.conf", "sitename x\n")), WARNING, "glftpd", "does not include", "multihook sync"),
+    "glftpd.conf with us later": (
+        lambda s: (setattr(s, "settings", f"{s.settings}[glftpd]\n"), s.write("/etc/glftpd.conf", "sitename x\ninclude /etc/multilink.conf\n")), WARNING, "glftpd", "not first", "multihook sync"),
+    "glftpd.conf with us twice": (
+        lambda s: (setattr(s, "settings", f"{s.settings}[glftpd]\n"), s.write("/etc/glftpd.conf", "include /etc/multilink.conf\n" * 2)), WARNING, "glftpd", "more than once", "multihook sync"),
     "no next hop": (no_gateway, DEFEATS, "next-hop", "for cable (eth1)", 'gateway = "ADDRESS"'),
     "another group": (lambda s: s.kernel.set("eth1", group=7), WARNING, "group", "interface group 7", "lan = true"),
 }  # fmt: skip
@@ -282,6 +289,7 @@ FINE: dict[str, Callable[[Scene], object]] = {
     "13 with a link to it": lambda s: (is_13(s), s.write("/etc/sysctl.conf", "net.ipv4.ip_forward=1\n"), s.symlink("/etc/sysctl.d/99-sysctl.conf", "../sysctl.conf")),
     "12 with sysctl.conf": lambda s: s.write("/etc/sysctl.conf", "net.ipv4.ip_forward=1\n"),
     "nftables off": lambda s: s.remove(f"{UNITS}/sysinit.target.wants/nftables.service"),
+    "glftpd.conf with us first": lambda s: (setattr(s, "settings", f"{s.settings}[glftpd]\n"), s.write("/etc/glftpd.conf", "# x\ninclude /etc/multilink.conf\r\nsitename x\n")),
     "own executable": lambda s: s.write("/etc/multihook/notify.d/mail", mode=0o755),
 }  # fmt: skip
 
@@ -412,7 +420,7 @@ def test_what_cannot_be_read_is_said_and_that_root_can(scene: Scene, monkeypatch
     found = scene.look()
     assert "ipparam" not in names(found), "what was not read says nothing"
     assert checked.Blind("/etc/ppp/options", "Permission denied", True) in scene.blind
-    assert checked.Blind("the ruleset of nftables", "only root can read it", True) in scene.blind
+    assert checked.Blind("the ruleset of nftables", "cannot be read", True) in scene.blind
 
 
 def test_a_check_that_breaks_is_not_checked_and_keeps_no_other_from_looking(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
