@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from types import CodeType, ModuleType
 
 FILE = "/run/multihook/private/image"
-_HEADER = f"multihook image 2 {sys.hexversion:08x}\n".encode()
+_HEADER = f"multihook image 3 {sys.hexversion:08x}\n".encode()
 _CHECKSUM_BYTES = 4
 _LIMIT = 1 << 22
 
@@ -29,13 +29,13 @@ MODULES = (
     "paths", "address", "files", "journal", "repeats", "lock", "spool", "record", "kernel", "kernel.rtnetlink",
     "kernel.addresses", "kernel.interfaces", "kernel.routes", "kernel.rules", "kernel.facts", "kernel.nftables",
     "kernel.nft", "kernel.sysctl", "kernel.conntrack", "sources", "config", "config.compiled", "config.tables",
-    "leases", "links", "features", "features.routing", "features.ruleset", "features.snat", "features.sysctls",
+    "leases", "links", "features", "features.routing", "features.snat", "features.ruleset", "features.sysctls",
     "features.connections", "features.glftpd", "engine", "front", "survey", "news", "run", "hook", "sources.dhcp",
     "sources.dhclient", "sources.dhcpcd", "sources.ifupdown", "sources.pppd",
 )  # fmt: skip
 # Not every event needs these: they wait until they are asked for.
 _LATER = frozenset(f"multihook.{name}" for name in (
-    "kernel.nftables", "kernel.nft", "kernel.sysctl", "kernel.conntrack", "features.ruleset", "features.snat",
+    "kernel.nftables", "kernel.nft", "kernel.sysctl", "kernel.conntrack", "features.snat", "features.ruleset",
     "features.sysctls", "features.connections", "features.glftpd", "news", "sources.dhcp", "sources.dhclient",
     "sources.dhcpcd", "sources.ifupdown", "sources.pppd",
 ))  # fmt: skip
@@ -43,7 +43,8 @@ _LATER = frozenset(f"multihook.{name}" for name in (
 # PEP 563: annotations are kept as text instead of being evaluated (CO_FUTURE_ANNOTATIONS, Include/cpython/code.h).
 _UNEVALUATED = 0x1000000
 
-_codes: "dict[str, tuple[str, bool, CodeType]]" = {}
+# By module: its file, whether it is a package, its code; that of _LATER as marshal(3py) wrote it, not read yet.
+_codes: "dict[str, tuple[str, bool, CodeType | bytes]]" = {}
 
 
 class Finder:
@@ -68,7 +69,8 @@ class Finder:
     @staticmethod
     def exec_module(module: "ModuleType") -> None:
         """Run the module's code in it."""
-        exec(_codes[module.__name__][2], module.__dict__)  # noqa: S102  # what every import does
+        code = _codes[module.__name__][2]
+        exec(loads(code) if isinstance(code, bytes) else code, module.__dict__)  # noqa: S102  # what every import does
 
 
 def use() -> None:
@@ -88,6 +90,7 @@ def use() -> None:
 def _make(name: str) -> None:
     """Make a module and run its code, past the import machinery, which would cost as much again."""
     origin, is_package, code = _codes[name]
+    assert not isinstance(code, bytes)  # noqa: S101  # for the checker: only those of _LATER are
     module = type(sys)(name)
     parent, _, own = name.rpartition(".")
     module.__package__ = name if is_package else parent
@@ -109,7 +112,7 @@ def _stamp(path: str) -> tuple[int, int, int, int]:
     return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
 
 
-def _load() -> "tuple[list[tuple[str, tuple[int, int, int, int]]], dict[str, tuple[str, bool, CodeType]]]":
+def _load() -> "tuple[list[tuple[str, tuple[int, int, int, int]]], dict[str, tuple[str, bool, CodeType | bytes]]]":
     """What the file holds.  It is code: only root's own, unwritable to others, whole and unharmed will do."""
     fd = posix_open(FILE, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
     try:
@@ -132,7 +135,8 @@ def renew() -> None:
     from multihook import files, paths
 
     package = __file__.rpartition("/")[0]
-    stamps, codes = [], {}
+    stamps: list[tuple[str, tuple[int, int, int, int]]] = []
+    codes: dict[str, tuple[str, bool, CodeType | bytes]] = {}
     try:
         for module in MODULES:
             path = f"{package}/{module.replace('.', '/')}"
@@ -141,7 +145,9 @@ def renew() -> None:
             stamps.append((path, _stamp(path)))
             with open(path, "rb") as source:
                 code = compile(source.read(), path, "exec", _UNEVALUATED, dont_inherit=True, optimize=2)
-            codes[f"multihook.{module}"] = (path, is_package, _without_lines(code))
+            bare = _without_lines(code)
+            name = f"multihook.{module}"
+            codes[name] = (path, is_package, dumps(bare) if name in _LATER else bare)
         body = dumps((stamps, codes))
         files.folder(paths.RUN, 0o755)
         files.folder(paths.PRIVATE, 0o700)

@@ -10,7 +10,7 @@ import click
 from multihook import __version__, engine, front, leases, links, record, run, spool, survey
 from multihook.address import FAMILY_NAMES, INET, is_interface_name, text
 from multihook.config import compiled
-from multihook.features import View, ruleset, snat, sysctls
+from multihook.features import View, snat, sysctls
 from multihook.files import explain
 from multihook.journal import foreign
 from multihook.kernel.facts import name_of
@@ -289,7 +289,7 @@ def _print_commands(one: dict[str, Any]) -> None:
         if family["address"]:
             click.echo(f"  ip route get 198.51.100.1 from {family['address']}")
     if one["snat"]:
-        click.echo(f"  nft list table inet {ruleset.TABLE}")
+        click.echo(f"  nft list table inet {snat.TABLE}")
 
 
 def _duration(seconds: int) -> str:

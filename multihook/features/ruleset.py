@@ -13,7 +13,8 @@ whether the rules are these.
 
 from zlib import crc32
 
-from multihook.address import in_network, network_text
+from multihook.address import network_text
+from multihook.features.snat import ADDRESS, GUARDS, SHARED, SOURCES, STOPPED, TABLE, TRANSLATE, disjoint
 from multihook.kernel.nftables import Element
 
 TYPE_CHECKING = False
@@ -23,15 +24,10 @@ if TYPE_CHECKING:
 
     from multihook.kernel.nftables import Hook, Outline
 
-TABLE = "multihook"
-ADDRESS, TRANSLATE, GUARD, SOURCES, SHARED, STOPPED = "snat4", "translate4", "guard4", "sources4", "shared4", "stopped4"
-# Those that we fill; the last one is the guard's own, which counts in it.
-OURS = (ADDRESS, TRANSLATE, GUARD, SOURCES, SHARED)
-
 _SETS = (
     ("map", ADDRESS, "type ifname : ipv4_addr;"),
     ("map", TRANSLATE, "type ifname : verdict;"),
-    ("map", GUARD, "type ifname : verdict;"),
+    ("map", GUARDS, "type ifname : verdict;"),
     ("set", SOURCES, "type ifname . ipv4_addr; flags interval;"),
     ("set", SHARED, "type ifname . ipv4_addr;"),
     ("set", STOPPED, "type ifname; size 65535; flags dynamic; counter;"),
@@ -52,7 +48,7 @@ _TO_ADDRESS = f"snat ip to oifname map @{ADDRESS}"
 # chain: (what the rule does, what it is there for)
 _RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "postrouting": ((f"meta nfproto ipv4 oifname vmap @{TRANSLATE}", "each link its way"),),
-    "guard": ((f"meta nfproto ipv4 oifname vmap @{GUARD}", "each link its way"),),
+    "guard": ((f"meta nfproto ipv4 oifname vmap @{GUARDS}", "each link its way"),),
     "right4": (
         ("rt ipsec exists accept", "leaves inside of IPsec"),
         ("fib saddr . oif type local accept", "an address of this interface"),
@@ -86,20 +82,6 @@ _RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "stop4": ((f"update @{STOPPED} {{ oifname }}", "counted"), ("drop", "and dropped")),
 }
 
-# snat, lan: the chain that translates, the chain that guards
-_MODES = {
-    ("auto", False): (b"auto4", b"guardauto4"),
-    ("auto", True): (b"office4", b"guardoffice4"),
-    (True, False): (b"all4", b"guardall4"),
-    ("masquerade", False): (b"masquerade4", b"guardall4"),
-}
-
-
-def chains_of(snat: bool | str, lan: bool) -> tuple[bytes, bytes]:
-    """The chain that translates for a link, and the one that guards it."""
-    return _MODES[snat, lan and snat == "auto"]
-
-
 def rules(config: "dict[str, Any]") -> list[tuple[str, str, str]]:
     """(chain, rule, its comment) for all rules in their order."""
     found = []
@@ -118,15 +100,6 @@ def _sources_of_all(config: "dict[str, Any]") -> str:
     """The `sources` of all links as an nft set, or ""; its own are accepted before a link's traffic meets it."""
     listed = [source for settings in config["links"].values() for source in disjoint(settings["sources"])]
     return f"{{ {', '.join(network_text(*source) for source in sorted(listed))} }}" if listed else ""
-
-
-def disjoint(sources: "Iterable[tuple[bytes, int]]") -> list[tuple[bytes, int]]:
-    """The IPv4 prefixes among these that lie in no other of them: a set of ranges takes no two that overlap."""
-    found: list[tuple[bytes, int]] = []
-    for network, length in sorted(sources, key=lambda source: source[1]):
-        if len(network) == 4 and not any(in_network(network, *wider) for wider in found):
-            found.append((network, length))
-    return found
 
 
 def outline(config: "dict[str, Any]") -> "Outline":

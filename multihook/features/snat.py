@@ -12,21 +12,35 @@ while the link is down: nothing may leave by what comes up under that name befor
 from errno import EPERM
 from zlib import crc32
 
-from multihook.address import INET, width
-from multihook.features import GUARD, Step, View, ruleset
-from multihook.kernel import nft
+from multihook.address import INET, in_network, width
+from multihook.features import GUARD, Step, View
 from multihook.kernel.nftables import GOTO, Door, Element, decode, mark_of
 from multihook.kernel.rtnetlink import Refused, is_absent
 from multihook.links import Link
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from multihook.kernel.nftables import Outline
     from multihook.kernel.nftables import Ruleset as Found
 
 NAME = "snat"
 
-_TABLE = ruleset.TABLE
+TABLE = "multihook"
+# Sets and maps, all keyed by interface: the link's address; the chain that translates; the one that guards; its
+# `sources`; addresses of it that are on another interface as well.  In the last one the guard counts.
+ADDRESS, TRANSLATE, GUARDS = "snat4", "translate4", "guard4"
+SOURCES, SHARED, STOPPED = "sources4", "shared4", "stopped4"
+_FILLED = (ADDRESS, TRANSLATE, GUARDS, SOURCES, SHARED)
+
+# By snat and lan: the chain that translates, the chain that guards (features.ruleset has their rules).
+_CHAINS = {
+    ("auto", False): (b"auto4", b"guardauto4"),
+    ("auto", True): (b"office4", b"guardoffice4"),
+    (True, False): (b"all4", b"guardall4"),
+    ("masquerade", False): (b"masquerade4", b"guardall4"),
+}
 _NO_PERMISSION = "not root"
 
 
@@ -75,6 +89,8 @@ def desired(view: View) -> list[Ruleset | Translation]:
     translations = [Translation(name, _elements(view, link)) for name, link in _by_interface(view).items()]
     if not view.whole or not translations:
         return list(translations)
+    from multihook.features import ruleset
+
     elements = [element for one in translations for element in _in_order(one.elements)]
     return [Ruleset(ruleset.outline(view.config), elements), *translations]
 
@@ -95,24 +111,33 @@ def _is_held(link: Link) -> bool:
 
 def _elements(view: View, link: Link) -> "frozenset[Element]":
     name = link.interface_name
-    translate, guard = ruleset.chains_of(link.snat, link.lan)
+    translate, guard = _CHAINS[link.snat, link.lan and link.snat == "auto"]
     found = [
-        Element(ruleset.GUARD, name, value=guard, verdict=GOTO),
-        Element(ruleset.TRANSLATE, name, value=translate, verdict=GOTO),
+        Element(GUARDS, name, value=guard, verdict=GOTO),
+        Element(TRANSLATE, name, value=translate, verdict=GOTO),
     ]
-    for network, length in ruleset.disjoint(link.sources):
+    for network, length in disjoint(link.sources):
         host_bits = width(INET) - length
         last = int.from_bytes(network, "big") | (1 << host_bits) - 1
-        found.append(Element(ruleset.SOURCES, name, network, last.to_bytes(4, "big")))
+        found.append(Element(SOURCES, name, network, last.to_bytes(4, "big")))
     path = link.paths.get(INET)
     if path and path.has_address and link.snat != "masquerade":
-        found.append(Element(ruleset.ADDRESS, name, value=path.lease.address))
+        found.append(Element(ADDRESS, name, value=path.lease.address))
     if link.interface:
         # `fib` asks only for the first interface that has an address; for the others we have to say it.
         for address in view.facts.addresses_of(link.interface, INET):
             if len(view.facts.holders(address.local, INET)) > 1:
-                found.append(Element(ruleset.SHARED, name, address.local))
+                found.append(Element(SHARED, name, address.local))
     return frozenset(found)
+
+
+def disjoint(sources: "Iterable[tuple[bytes, int]]") -> list[tuple[bytes, int]]:
+    """The IPv4 prefixes among these that lie in no other of them: a set of ranges takes no two that overlap."""
+    found: list[tuple[bytes, int]] = []
+    for network, length in sorted(sources, key=lambda source: source[1]):
+        if len(network) == 4 and not any(in_network(network, *wider) for wider in found):
+            found.append((network, length))
+    return found
 
 
 def _in_order(elements: "frozenset[Element]") -> list[Element]:
@@ -168,13 +193,13 @@ def _held_by(known: dict[str, list[bytes]], interface: str) -> list[Element]:
 def _asked_for(view: View, link: Link, wanted: list[Ruleset | Translation]) -> list[Element]:
     """One look-up for each key that this link has or may have had: with many links to read all costs more."""
     name = link.interface_name
-    asked = [Element(set_name, name) for set_name in (ruleset.ADDRESS, ruleset.TRANSLATE, ruleset.GUARD)]
-    asked += [Element(ruleset.SHARED, name, former) for former in view.former.get(link.name, ()) if len(former) == 4]
+    asked = [Element(set_name, name) for set_name in (ADDRESS, TRANSLATE, GUARDS)]
+    asked += [Element(SHARED, name, former) for former in view.former.get(link.name, ()) if len(former) == 4]
     for one in wanted:
         if isinstance(one, Translation) and one.interface == name:
             asked += [element for element in one.elements if element.address]
     door = view.door.beside(Door)
-    found = (door.find(_TABLE, element) for element in dict.fromkeys(asked))
+    found = (door.find(TABLE, element) for element in dict.fromkeys(asked))
     return [element for element in found if element]
 
 
@@ -183,7 +208,7 @@ def _ruleset(view: View) -> "Found | str | None":
     if ("snat", "ruleset") not in view.memo:
         found: Found | str | None
         try:
-            found = view.door.beside(Door).ruleset(_TABLE)
+            found = view.door.beside(Door).ruleset(TABLE)
         except Refused as error:
             found = _NO_PERMISSION if error.errno == EPERM else None
         except OSError:
@@ -197,7 +222,7 @@ def _all_elements(view: View) -> dict[str, list[bytes]]:
     """Every element that we or others put into our sets, by set, as the kernel tells it; read once."""
     if ("snat", "elements") not in view.memo:
         door = view.door.beside(Door)
-        view.memo["snat", "elements"] = {name: list(door.elements(_TABLE, name)) for name in ruleset.OURS}
+        view.memo["snat", "elements"] = {name: list(door.elements(TABLE, name)) for name in _FILLED}
     known: dict[str, list[bytes]] = view.memo["snat", "elements"]
     return known
 
@@ -238,13 +263,17 @@ def change(view: View, old: Ruleset | Translation, new: Ruleset | Translation) -
 
 def _change(view: View, old: Ruleset | Translation | None, new: Ruleset | Translation) -> None:
     if isinstance(new, Ruleset):
+        from multihook.kernel import nft
+
         nft.load(_text(view, old, new))
         return
     there = old.elements if isinstance(old, Translation) else frozenset()
-    view.door.beside(Door).commit(_TABLE, _in_order(there - new.elements), _in_order(new.elements - there))
+    view.door.beside(Door).commit(TABLE, _in_order(there - new.elements), _in_order(new.elements - there))
 
 
 def _text(view: View, old: Ruleset | Translation | None, new: Ruleset) -> str:
+    from multihook.features import ruleset
+
     return ruleset.text(view.config, new.elements, stopped(view) if old else {})
 
 
@@ -253,9 +282,9 @@ def remove(view: View, old: Ruleset | Translation) -> None:
     door = view.door.beside(Door)
     try:
         if isinstance(old, Ruleset):
-            door.delete_table(_TABLE)
+            door.delete_table(TABLE)
         else:
-            door.commit(_TABLE, _in_order(old.elements), [])
+            door.commit(TABLE, _in_order(old.elements), [])
     except Refused as error:
         if not is_absent(error):
             raise
@@ -267,11 +296,11 @@ def commands(view: View, step: Step) -> list[str]:
     if isinstance(new, Ruleset):
         return [f"nft -f - <<'END'\n{_text(view, old, new)}END"]
     if isinstance(old, Ruleset):
-        return [f"nft delete table inet {_TABLE}"]
+        return [f"nft delete table inet {TABLE}"]
     there = old.elements if old else frozenset()
     wanted = new.elements if new else frozenset()
-    words = [f"delete element inet {_TABLE} {one.text()}" for one in _in_order(there - wanted)]
-    words += [f"add element inet {_TABLE} {one.text()}" for one in _in_order(wanted - there)]
+    words = [f"delete element inet {TABLE} {one.text()}" for one in _in_order(there - wanted)]
+    words += [f"add element inet {TABLE} {one.text()}" for one in _in_order(wanted - there)]
     return [f"nft '{'; '.join(words)}'"]
 
 
@@ -289,7 +318,7 @@ def place(view: View, thing: Ruleset | Translation) -> tuple[int, str, str]:
 
 def clash(thing: Ruleset | Translation) -> str:
     """What to do where the kernel already has a foreign object in the place of ours."""
-    return f"somebody else changes our table: `nft list table inet {_TABLE}`"
+    return f"somebody else changes our table: `nft list table inet {TABLE}`"
 
 
 # --- for people ---
@@ -298,7 +327,7 @@ def clash(thing: Ruleset | Translation) -> str:
 def stopped(view: View) -> dict[str, tuple[int, int]]:
     """(packets, octets) that the guard has stopped, by interface; {} for who is not root."""
     try:
-        return view.door.beside(Door).counters(_TABLE, ruleset.STOPPED)
+        return view.door.beside(Door).counters(TABLE, STOPPED)
     except (Refused, OSError):
         return {}
 

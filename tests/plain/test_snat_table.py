@@ -89,7 +89,8 @@ def test_each_link_is_guarded_translated_and_has_its_address() -> None:
         'translate4 { "eth1" : goto auto4 }',
         'translate4 { "ppp0" : goto auto4 }',
     ]
-    assert len(kernel.nft.texts) == 1
+    # all of it at once, in one transaction
+    assert [kind for kind, _ in kernel.changes if kind == -1 or kind >> 8 == 10] == [-1]
 
 
 MODES = [
