@@ -7,7 +7,7 @@ other way round), and asks again: success means that a second look finds no diff
 
 from errno import EEXIST, ENOPKG, EPERM
 
-from multihook.features import Step, View, visible
+from multihook.features import FILE, Step, View, visible
 from multihook.files import explain
 from multihook.kernel.rtnetlink import Refused
 
@@ -18,20 +18,21 @@ if TYPE_CHECKING:
     from multihook.links import Link
 
 
-# Characters of a command in the line that says why it failed.
-_LONGEST = 400
-
-
 class Failure:
-    """One step that was refused: of which link and feature, why, and what to do."""
+    """One step that was refused: of which link and feature, why, and what to do.
 
-    __slots__ = ("feature", "line", "link", "may_pass")
+    may_pass    it is worth another try at once: the facts may have changed
+    of_file     it was a file that could not be written; the kernel is right
+    """
 
-    def __init__(self, link: str, line: str, may_pass: bool, feature: str = "") -> None:
+    __slots__ = ("feature", "line", "link", "may_pass", "of_file")
+
+    def __init__(self, link: str, line: str, may_pass: bool, feature: str = "", of_file: bool = False) -> None:
         self.link = link
         self.line = line
         self.may_pass = may_pass
         self.feature = feature
+        self.of_file = of_file
 
 
 def plan(view: View) -> list[Step]:
@@ -67,19 +68,22 @@ def apply(view: View, steps: list[Step]) -> tuple[list[Step], list[Failure]]:
 
     After a failure the rest of that link's steps of the same feature is left: its old state stands
     rather than half of the new one.  Other links go on, and so do other features: without nft(8)
-    a link is routed all the same.
+    a link is routed all the same.  A file that cannot be written is said once, whoever's part of
+    it was to be written.
     """
     made: list[Step] = []
     failures: list[Failure] = []
     for step in steps:
-        link = step.feature.place(view, step.object)[2]
+        stage, _, link = step.feature.place(view, step.object)
         if any(failure.link == link and failure.feature == step.feature.NAME for failure in failures):
             continue
         try:
             _make(view, step)
             made.append(step)
         except (Refused, OSError) as error:
-            failures.append(_failure(view, step, link, error))
+            failure = _file_failure(step, link, error) if stage == FILE else _failure(view, step, link, error)
+            if not failure.of_file or all(failure.line != other.line for other in failures):
+                failures.append(failure)
             if isinstance(error, Refused) and error.errno == EPERM:
                 break
     view.memo.clear()
@@ -98,8 +102,6 @@ def _make(view: View, step: Step) -> None:
 
 def _failure(view: View, step: Step, link: str, error: "Refused | OSError") -> Failure:
     what = "; ".join(brief(command) for command in step.feature.commands(view, step))
-    if len(what) > _LONGEST:
-        what = f"{what[: _LONGEST - 3]}..."  # a line of the log has an end, and why it failed stands there
     if isinstance(error, Refused) and error.errno == EPERM:
         line = "changing the kernel's routing needs root with CAP_NET_ADMIN; nothing was changed"
         return Failure(link, line, may_pass=False, feature=step.feature.NAME)
@@ -108,6 +110,12 @@ def _failure(view: View, step: Step, link: str, error: "Refused | OSError") -> F
     # ENOPKG: the program that should do it is not there, or says no; it will not think better of it.
     may_pass = error.errno not in (EEXIST, ENOPKG)
     return Failure(link, f"not applied: {what}: {why}; {advice}", may_pass, step.feature.NAME)
+
+
+def _file_failure(step: Step, link: str, error: "Refused | OSError") -> Failure:
+    why = error.reason if isinstance(error, Refused) else explain(error)
+    line = f"not written: {why}; `multihook sync` tries again"
+    return Failure(link, line, may_pass=False, feature=step.feature.NAME, of_file=True)
 
 
 def commands(view: View, steps: list[Step]) -> list[str]:

@@ -176,3 +176,24 @@ def test_the_files_of_two_adopted_lines_and_what_a_seed_left_behind(site: World)
     assert pairs() == ["ifip 172.16.*", "elseip", *expected(ONE, TWO)[2:]]
     assert GLFTPD.read_bytes() == INCLUDE + THEIRS
     assert Path("/etc/multilink.conf.multihook-backup").read_bytes() == seed
+
+
+def test_files_that_cannot_be_written_leave_no_old_rule_in_the_kernel(site: World) -> None:
+    site.ppp_up("ppp0", ONE, PEER)
+    site.ppp_up("ppp1", TWO, PEER)
+    site.log.clear()
+    subprocess.run(["mount", "--bind", "/etc", "/etc"], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,ro", "/etc"], check=True)
+    try:
+        site.sessions["ppp0"].readdress(NEW)
+        site.sessions["ppp0"].up_event(local=NEW)
+        assert not any(ONE in line for line in site.rules()) and any(NEW in line for line in site.rules())
+        said = [line for line in site.log.lines() if "not written" in line]
+        assert said == ["dsl: not written: /etc/multilink.conf: Read-only file system; `multihook sync` tries again"]
+        site.ppp_down("ppp0")
+        site.ppp_down("ppp1")
+        assert not any(NEW in line or TWO in line for line in site.rules())
+    finally:
+        subprocess.run(["umount", "/etc"], check=True)
+    site.multihook("sync", check=True)
+    assert pairs() == expected()

@@ -2,7 +2,7 @@
 
 import itertools
 import random
-from errno import EBUSY, EEXIST, ENOSPC, EPERM
+from errno import EBUSY, EEXIST, ENOSPC, EPERM, EROFS
 
 import pytest
 
@@ -234,6 +234,19 @@ def test_a_refusal_by_a_file_is_not_said_to_be_one_by_the_kernel(monkeypatch: py
     made, failures = apply(use(monkeypatch, feature))
     assert "/etc/glftpd.conf" in failures[0].line
     assert [step.object.name for step in made] == ["G"]
+
+
+def test_a_file_that_cannot_be_written_keeps_nothing_in_the_kernel_from_its_turn_and_is_said_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    things = [Thing("g"), Thing("f", FILE), Thing("F", FILE, "cable"), Thing("e", FILE)]
+    feature = Lists(things, [Thing("old", LOOKUP), Thing("OLD", LOOKUP, "cable")])
+    feature.refusals = dict.fromkeys("fF", OSError(EROFS, "Read-only file system", "/etc/x"))
+    made, failures = apply(use(monkeypatch, feature))
+    assert [step.object.name for step in made] == ["g", "old", "OLD"]
+    assert [(failure.line, failure.of_file, failure.may_pass) for failure in failures] == [
+        ("not written: /etc/x: Read-only file system; `multihook sync` tries again", True, False)
+    ]
 
 
 def test_the_steps_can_be_had_as_commands_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
