@@ -281,6 +281,19 @@ def _is_include(line: bytes, multilink: str) -> bool:
     return line.split()[:2] == [b"include", multilink.encode()]
 
 
+def _included(found: Found, multilink: str) -> bool | None:
+    """Whether the include line is as it should be; None when there is none at all."""
+    content, path = found.content or b"", multilink.encode()
+    right = b"include " + path + found.end_of_line
+    if path not in content:
+        return None
+    if content.startswith(right) and content.find(path, len(right)) < 0:
+        return True  # the lines of a large file need not be told apart
+    if not any(_is_include(line, multilink) for line in found.lines):
+        return None
+    return _with_include(found, multilink) == content
+
+
 def _with_include(found: Found, multilink: str) -> bytes:
     lines = [line for line in found.lines if not _is_include(line, multilink)]
     return b"".join([b"include " + multilink.encode() + found.end_of_line, *lines])
@@ -324,8 +337,8 @@ def actual(view: View) -> list[Frame | Block | Include]:
     found: list[Frame | Block | Include] = []
     for config, multilink in places:
         glftpd = _look(view, config)
-        if glftpd.is_usable and any(_is_include(line, multilink) for line in glftpd.lines):
-            found.append(Include(config, multilink, _with_include(glftpd, multilink) == glftpd.content))
+        if glftpd.is_usable and (included := _included(glftpd, multilink)) is not None:
+            found.append(Include(config, multilink, included))
     own = {one.name for one in view.links}
     frames: list[Frame | Block | Include] = []
     for path in dict.fromkeys(multilink for _, multilink in places):
@@ -350,13 +363,9 @@ def _places(view: View) -> list[tuple[str, str]]:
 
 
 def signature(view: View, thorough: bool) -> dict[str, int]:
-    """How many blocks there are, and whether what is around them is right."""
+    """How many blocks there are; what is around them each event sees for itself."""
     settings = view.config["glftpd"]
-    if not settings:
-        return {}
-    content, glftpd = _multilink(view, settings["multilink"]), _look(view, settings["config"])
-    is_included = glftpd.content is not None and _with_include(glftpd, settings["multilink"]) == glftpd.content
-    return {NAME: len(content.blocks) + content.exact + is_included}
+    return {NAME: len(_multilink(view, settings["multilink"]).blocks)} if settings else {}
 
 
 def remarks(view: View) -> list[str]:
