@@ -120,6 +120,7 @@ def test_two_dhcp_clients_on_one_segment(world: World, isp: Provider) -> None:
         assert values(world, "wan1") == values(world, "wan2") == [2, 1, 1, 2, 1]
         clients[0].restart()
         world.settle()
+        assert values(world, "wan1") == values(world, "wan2") == [2, 1, 1, 2, 1]
         clients[1].release()
         world.settle()
     # The events did it, for the other link too.

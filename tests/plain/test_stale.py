@@ -233,6 +233,16 @@ def test_a_link_that_has_another_address_takes_them(tracked: Tracked) -> None:
     assert len(tracked.machine.log) == 1 and ": 4 rules, 2 routes, 3 connections; " in tracked.machine.log[0]
 
 
+def test_a_foreign_rule_that_still_says_the_old_address_is_no_endless_fight(tracked: Tracked) -> None:
+    """It makes a new entry as soon as one is gone; the next loss or `conntrack -D` is for these."""
+    tracked.up(A)
+    tracked.readdress(A, B)
+    tracked.table.before = lambda kind: tracked.table.entries.append(snat(A, 99)) if kind == DELETE else None
+    tracked.machine.log.clear()
+    tracked.machine.drain(ip_up("ppp0", B))
+    assert len(tracked.machine.log) == 1 and "3 connections" in tracked.machine.log[0]
+
+
 def test_they_wait_for_a_link_that_can_take_them(tracked: Tracked) -> None:
     tracked.up(A)
     tracked.down(A)
