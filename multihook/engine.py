@@ -34,6 +34,10 @@ class Failure:
         self.feature = feature
         self.of_file = of_file
 
+    def is_in_the_way_of(self, link: str, feature: str, stage: int) -> bool:
+        """Whether a further step may not be made: one of the same link and feature, a file aside."""
+        return self.link == link and self.feature == feature and (stage == FILE or not self.of_file)
+
 
 def plan(view: View) -> list[Step]:
     """The difference between what should be and what is, in the order in which to make it."""
@@ -75,7 +79,7 @@ def apply(view: View, steps: list[Step]) -> tuple[list[Step], list[Failure]]:
     failures: list[Failure] = []
     for step in steps:
         stage, _, link = step.feature.place(view, step.object)
-        if any(failure.link == link and failure.feature == step.feature.NAME for failure in failures):
+        if any(failure.is_in_the_way_of(link, step.feature.NAME, stage) for failure in failures):
             continue
         try:
             _make(view, step)

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from posix import F_OK, access
 
 from multihook import links
 from multihook.address import INET, is_interface_name
@@ -10,10 +9,8 @@ from multihook.checks import NOTE, WARNING, Finding
 from multihook.checks.machine import Machine
 from multihook.journal import foreign
 from multihook.kernel.facts import name_of
-from multihook.managers import silent_manager
+from multihook.managers import heard_of, silent_manager, what_it_tells
 
-# Debian 12's NetworkManager runs the scripts of ifupdown by this one, but not for dhcp4-change; Debian 13's has none.
-_NM_DISPATCHER = "/etc/NetworkManager/dispatcher.d/01-ifupdown"
 _DROP_IN = "/etc/systemd/networkd.conf.d/multihook.conf"
 # Later ones win; a name in an earlier folder hides the same name in a later one (systemd.syntax(7)).
 _NETWORKD_MAIN = ("/usr/lib/systemd/networkd.conf", "/etc/systemd/networkd.conf")
@@ -32,17 +29,11 @@ _NETWORKMANAGER_MEND = (
 )
 
 
-def what_it_tells(manager: str, root: str = "") -> str:
-    """How far the hooks learn what such a program does to its links, behind "which tells multihook"."""
-    if manager == "NetworkManager" and access(f"{root}{_NM_DISPATCHER}", F_OK):
-        return "of up and down, but not of a changed lease: see `multihook sync`"
-    return "nothing: see `multihook up`"
-
-
 def unmanaged(machine: Machine) -> Iterator[Finding]:
     """Default routes by an interface of which nobody tells us."""
     if machine.view is None:
         return
+    told = heard_of(machine.links)
     for route in machine.view.facts.defaults(INET):
         name = name_of(route.oif) if route.oif else ""
         if not name or links.is_ignored(machine.config, name):
@@ -56,9 +47,10 @@ def unmanaged(machine: Machine) -> Iterator[Finding]:
             )  # fmt: skip
             continue
         manager = silent_manager(route.oif, machine.root)
-        if manager:
+        if manager and name not in told:
+            so_far = what_it_tells(manager, machine.root).partition(":")[0]
             yield Finding(
-                WARNING, "unmanaged", f"{name} is managed by {manager}, which tells multihook nothing",
+                WARNING, "unmanaged", f"{name} is managed by {manager}, which tells multihook {so_far}",
                 "A change of its address is noticed by the next event of another link only.",
                 _NETWORKD_MEND if manager == "systemd-networkd" else _NETWORKMANAGER_MEND,
             )  # fmt: skip

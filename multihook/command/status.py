@@ -16,9 +16,8 @@ from multihook.journal import foreign
 from multihook.kernel.facts import name_of
 from multihook.kernel.rtnetlink import Door, Refused
 from multihook.links import Link, Path
-from multihook.managers import silent_manager
+from multihook.managers import heard_of, silent_manager, what_it_tells
 from multihook.paths import LOCK
-from multihook.sources import VARIABLES
 
 # What the JSON promises: fields are added under the same number, never renamed or taken away.
 JSON_VERSION = 1
@@ -141,7 +140,7 @@ def _family(path: Path) -> dict[str, Any]:
 def _remarks(config: "run.Config", view: View, found: survey.Survey, shown: list[Link]) -> list[str]:
     """What else an administrator should know at three in the morning."""
     remarks = [front.line(rule) for rule in front.rules_in_front(view)]
-    told = {link.interface_name for link in shown for path in link.paths.values() if path.lease.source in VARIABLES}
+    told = heard_of(shown)
     for route in found.facts.defaults(INET):
         name = name_of(route.oif) if route.oif else ""
         manager = silent_manager(route.oif)

@@ -230,7 +230,7 @@ def test_a_link_that_has_another_address_takes_them(tracked: Tracked) -> None:
     tracked.machine.log.clear()
     tracked.machine.drain(ip_up("ppp0", B))
     assert tracked.table.entries == list(KEPT) and tracked.notes == ""
-    assert len(tracked.machine.log) == 1 and ": 4 rules, 2 routes, 3 connections; " in tracked.machine.log[0]
+    assert len(tracked.machine.log) == 1 and ": 1 snat, 4 rules, 2 routes, 3 connections; " in tracked.machine.log[0]
 
 
 def test_a_foreign_rule_that_still_says_the_old_address_is_no_endless_fight(tracked: Tracked) -> None:
