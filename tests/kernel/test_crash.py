@@ -323,7 +323,8 @@ def test_a_killed_holder_loses_neither_its_own_event_nor_those_of_the_waiters(li
     assert own == (call == "rename")
     for number in range(3):
         assert links.routes(200 + number)[0] == f"default dev ppp{number} proto 109 scope link src 203.0.113.{101 + number}"
-    assert in_line(links) and links.strays() == {}
+    links.settle(1)
+    assert in_line(links)
 
 
 def test_a_holder_that_was_stopped_and_goes_on_does_no_harm(links: World) -> None:
@@ -407,7 +408,8 @@ def test_two_hundred_events_at_once_on_eight_links_are_all_applied(world: World)
     start = time.monotonic()
     world.box.run("dash", "-c", lines + "wait\n", timeout=120)
     took = time.monotonic() - start
-    assert world.strays() == {} and waiting() == []
+    world.settle(1)
+    assert waiting() == []
     for number in range(8):
         assert world.routes(200 + number)[0] == f"default dev ppp{number} proto 109 scope link src 203.0.113.{110 + number}"
     assert in_line(world) and leftovers() == []
@@ -445,7 +447,8 @@ def test_commands_and_events_at_the_same_time_end_in_line(links: World) -> None:
     assert sorted(done.stdout.split())[: len(words) - 2] == ["0"] * (len(words) - 2)
     links.multihook("up", "ppp1", check=True)
     links.multihook("sync", check=True)
-    assert in_line(links) and waiting() == [] and links.strays() == {}
+    links.settle(1)
+    assert in_line(links) and waiting() == []
     for number, address in enumerate((OTHER, TWO, THREE)):
         assert links.routes(200 + number)[0] == f"default dev ppp{number} proto 109 scope link src {address}"
     assert [entry for entry in links.log.entries() if entry.severity == "err"] == []
@@ -521,7 +524,7 @@ def changed(world: World, number: int) -> None:
     assert world.routes(200)[0] == f"default dev ppp0 proto 109 scope link src {address}"
     sources = {rule["src"] for rule in world.box.ip_json("rule", "show", "priority", "7400")}
     assert sources == {address, TWO, THREE}
-    assert world.strays() == {}
+    world.settle(1)
 
 
 def said(world: World) -> list[str]:

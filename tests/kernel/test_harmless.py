@@ -264,7 +264,8 @@ def test_what_was_inherited_is_closed_when_the_hook_returns(pending: World, entr
         os.set_blocking(reader, False)
         assert os.read(reader, 100) == b"", "somebody wrote to it"  # BlockingIOError: somebody still has it
         os.close(reader)
-    assert pending.strays() == {} and applied(pending)
+    pending.settle(1)
+    assert applied(pending)
 
 
 def test_the_lock_and_the_kernel_door_are_closed_on_exec(pending: World) -> None:

@@ -103,7 +103,7 @@ def hook(world: World, variables: dict[str, str], check: bool = True) -> None:
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, b"end\n", b""), variables
     assert time.monotonic() - start < 6
-    assert world.strays() == {}
+    world.settle(1)
 
 
 def ip_up(world: World, *arguments: str, script: str = "ip-up", **variables: str) -> None:
@@ -112,7 +112,7 @@ def ip_up(world: World, *arguments: str, script: str = "ip-up", **variables: str
     argv = [os.fsencode(word) for word in world.box.argv(f"/etc/ppp/{script}.d/multihook", *arguments)]
     done = subprocess.run(argv, env=env, capture_output=True, check=False, stdin=subprocess.DEVNULL)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b""), arguments
-    assert world.strays() == {}
+    world.settle(1)
 
 
 def files() -> dict[str, str]:
