@@ -133,7 +133,7 @@ def test_a_new_address_on_one_of_them_is_never_given_out_by_the_other(world: Wor
     world.configure(TWO)
     world.box.ip(f"addr add {FIRST}/24 dev wan1")
     world.multihook("sync", check=True)
-    with asking(isp.ns, "switch", isp.gateway, SECOND):
+    with asking(isp.ns, "switch", isp.gateway, FIRST, SECOND):
         world.box.ip(f"addr add {SECOND}/24 dev wan2")
         # An event of the other link, which sees the card but not yet its link.
         world.multihook("up", "wan1", check=True)
