@@ -158,6 +158,8 @@ def run(
     is_new = any(name not in found.before or not found.before[name].address for name in found.after)
     if found.whole or named or (outcome.made and is_new):
         _publish(outcome)
+    if view.unsaved:
+        _not_saved(outcome, view.unsaved)
     if found.whole or steps:
         outcome.warnings += dict.fromkeys([*engine.remarks(view), *view.remarks])
     said, before = front.lines(view), front.known()

@@ -66,13 +66,14 @@ class View:
     done         what a feature did or tried already, and does not do again in this run
     unable       by feature, why it can do nothing on this machine: a line for the log and `status`
     remarks      further lines for the log
+    unsaved      the first error of a feature that could not write its state
     lost         by link, the address that it had before this run and has no more
     protocols    our protocol number, and that of the configuration before it; groups likewise
     """
 
     __slots__ = (
         "config", "done", "door", "facts", "former", "groups", "links", "lost", "memo", "owners",
-        "protocols", "remarks", "servers", "several", "unable", "whole",
+        "protocols", "remarks", "servers", "several", "unable", "unsaved", "whole",
     )  # fmt: skip
 
     def __init__(
@@ -107,6 +108,7 @@ class View:
         self.done: set[object] = set()
         self.unable: dict[str, str] = {}
         self.remarks: list[str] = []
+        self.unsaved: OSError | None = None
 
 
 class Step:

@@ -77,7 +77,7 @@ class Stale:
 
 def desired(view: View) -> list[Note]:
     """A note for each address whose connections nobody can take."""
-    if _NOT_NOTED in view.unable or _can_be_taken(view):
+    if _NOT_NOTED in view.done or _can_be_taken(view):
         return []
     return [Note(link, address) for address, link in _gone(view).items()]
 
@@ -131,7 +131,7 @@ def actual(view: View) -> list[Note | Stale]:
     if _can_be_taken(view) and NAME not in view.unable:
         for address, link in _gone(view).items():
             found += _stale(view, link, address)
-    if _NOT_NOTED not in view.unable:
+    if _NOT_NOTED not in view.done:
         found += _notes()
     return found
 
@@ -177,7 +177,8 @@ def _write(view: View, notes: list[Note]) -> None:
         else:
             remove_file(CONNECTIONS)
     except OSError as error:
-        view.unable[_NOT_NOTED] = f"connections of a lost address may stay: {explain(error)}"
+        view.unsaved = view.unsaved or error
+        view.done.add(_NOT_NOTED)
 
 
 def signature(view: View, thorough: bool) -> dict[str, int]:

@@ -357,7 +357,7 @@ def _write(view: View, interface: str, index: int, before: dict[str, int]) -> No
             remove_file(_file(interface))
         view.memo["sysctls before", interface] = Record(before)
     except OSError as error:
-        view.remarks.append(f"old values of sysctls are not kept: {explain(error)}; conf/default will be put back")
+        view.unsaved = view.unsaved or error
         view.done.add((NAME, interface))
 
 
