@@ -17,7 +17,7 @@ from multihook.features import GUARD, ROUTE, Step, View
 from multihook.files import explain, folder, read, replace
 from multihook.files import remove as remove_file
 from multihook.kernel import conntrack
-from multihook.kernel.conntrack import DNAT, SNAT
+from multihook.kernel.conntrack import SNAT
 from multihook.kernel.rtnetlink import Refused
 from multihook.paths import CONNECTIONS, PRIVATE, RUN
 
@@ -138,15 +138,17 @@ def actual(view: View) -> list[Note | Stale]:
 
 def _stale(view: View, link: str, address: bytes) -> list[Stale]:
     """Looked for once in a run: a foreign rule that still says the old address makes new ones at once."""
-    if (NAME, address) in view.done or conntrack.is_empty():
+    if (NAME, address) in view.done or not conntrack.count():
         return []
     try:
-        door = view.door.beside(conntrack.Door)
-        found = [Stale(link, address, kind, conntrack.translated(door, address, kind)) for kind in (SNAT, DNAT)]
+        entries = conntrack.translated(view.door.beside(conntrack.Door), address)
     except (Refused, OSError) as error:
         _give_up(view, error)
         return []
-    return [stale for stale in found if stale.entries]
+    found = [Stale(link, address, kind, some) for kind, some in entries.items() if some]
+    if not found:
+        view.done.add((NAME, address))
+    return found
 
 
 def _give_up(view: View, error: Refused | OSError) -> None:

@@ -143,13 +143,18 @@ KEPT = (
 )  # fmt: skip
 
 
+@pytest.mark.parametrize("many", [False, True])
 @pytest.mark.parametrize("filters", [True, False, "ignores"])
-def test_what_is_translated_to_or_from_an_address_is_found_by_every_kernel(filters: bool | str) -> None:
+def test_what_is_translated_to_or_from_an_address_is_found_by_every_kernel(
+    filters: bool | str, many: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conntrack, "count", lambda: 100000 if many else 16)
     table = Table(*KEPT, *STALE)
     table.filters = filters
     door = table.door()
-    found = [conntrack.translated(door, pack(A), kind) for kind in (conntrack.SNAT, conntrack.DNAT)]
+    found = list(conntrack.translated(door, pack(A)).values())
     assert [len(some) for some in found] == [2, 1]
+    assert len(table.asked) == (4 if many and not filters else 2 if many else 1)
     conntrack.delete(door, found[0])
     conntrack.delete(door, found[1] + found[0])  # gone already
     assert table.entries == list(KEPT)
@@ -159,7 +164,7 @@ def test_what_is_translated_to_or_from_an_address_is_found_by_every_kernel(filte
 def test_thousands_go_in_few_datagrams_and_those_that_went_meanwhile_are_no_failure() -> None:
     table = Table(*(snat(A, port) for port in range(300)))
     door = table.door()
-    found = conntrack.translated(door, pack(A), conntrack.SNAT)
+    found = conntrack.translated(door, pack(A))[conntrack.SNAT]
     del table.entries[::3]
     conntrack.delete(door, found)
     assert table.entries == [] and len(found) == 300
@@ -168,10 +173,10 @@ def test_thousands_go_in_few_datagrams_and_those_that_went_meanwhile_are_no_fail
 def test_a_refusal_is_one() -> None:
     table = Table(snat(A))
     door = table.door()
-    found = conntrack.translated(door, pack(A), conntrack.SNAT)
+    found = conntrack.translated(door, pack(A))[conntrack.SNAT]
     table.permits = False
     with pytest.raises(Refused) as raised:
-        conntrack.translated(door, pack(A), conntrack.SNAT)
+        conntrack.translated(door, pack(A))
     assert raised.value.errno == EPERM
     with pytest.raises(Refused):
         conntrack.delete(door, found)
