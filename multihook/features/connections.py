@@ -16,7 +16,7 @@ from multihook.address import INET, parse, text
 from multihook.features import GUARD, ROUTE, Step, View
 from multihook.files import explain, folder, read, replace
 from multihook.files import remove as remove_file
-from multihook.kernel import conntrack
+from multihook.kernel import conntrack, nftables
 from multihook.kernel.conntrack import SNAT
 from multihook.kernel.rtnetlink import Refused
 from multihook.paths import CONNECTIONS, PRIVATE, RUN
@@ -141,7 +141,8 @@ def _stale(view: View, link: str, address: bytes) -> list[Stale]:
     if (NAME, address) in view.done or not conntrack.count():
         return []
     try:
-        entries = conntrack.translated(view.door.beside(conntrack.Door), address)
+        # The socket that SNAT changes its elements by: whichever is closed after that waits for the kernel.
+        entries = conntrack.translated(view.door.beside(nftables.Door), address)
     except (Refused, OSError) as error:
         _give_up(view, error)
         return []
@@ -207,7 +208,7 @@ def remove(view: View, old: Note | Stale) -> None:
         _write(view, [note for note in _notes() if note != old])
         return
     try:
-        conntrack.delete(view.door.beside(conntrack.Door), old.entries)
+        conntrack.delete(view.door.beside(nftables.Door), old.entries)
     except (Refused, OSError) as error:
         _give_up(view, error)
     view.done.add((NAME, old.address))

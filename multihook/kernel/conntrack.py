@@ -13,8 +13,7 @@ from posix import O_CLOEXEC, O_RDONLY, close, read
 from posix import open as posix_open
 
 from multihook.files import number
-from multihook.kernel.rtnetlink import Answers, Refused, attribute, attributes, is_absent, u32
-from multihook.kernel.rtnetlink import Door as NetlinkDoor
+from multihook.kernel.rtnetlink import Answers, Door, Refused, attribute, attributes, is_absent, u32
 from multihook.paths import CONNTRACK_COUNT
 
 _SUBSYSTEM = 1 << 8
@@ -43,12 +42,6 @@ _FEW = 5000
 _BATCH = 128
 
 
-class Door(NetlinkDoor):
-    """A socket to netfilter."""
-
-    PROTOCOL = 12  # NETLINK_NETFILTER
-
-
 def count() -> int:
     """How many entries this network namespace has; 0 too where connection tracking is not loaded."""
     try:
@@ -61,7 +54,7 @@ def count() -> int:
         close(fd)
 
 
-def translated(door: NetlinkDoor, address: bytes) -> dict[int, list[bytes]]:
+def translated(door: Door, address: bytes) -> dict[int, list[bytes]]:
     """The entries translated to an IPv4 address (SNAT) and from it (DNAT), each as delete() takes it.
 
     A connection of this machine's own by that address is neither.  Raises Refused, OSError.
@@ -72,7 +65,7 @@ def translated(door: NetlinkDoor, address: bytes) -> dict[int, list[bytes]]:
     return {kind: _sorted_out(_filtered(door, address, kind), address, *_DIRECTIONS[kind]) for kind in (SNAT, DNAT)}
 
 
-def _filtered(door: NetlinkDoor, address: bytes, kind: int) -> Answers:
+def _filtered(door: Door, address: bytes, kind: int) -> Answers:
     """A dump of those translated in this way whose destination is the address, if the kernel can do that."""
     ours = _DIRECTIONS[kind][0]
     end = attribute(_TUPLE_IP | _NESTED, attribute(_DESTINATION, address))
@@ -104,7 +97,7 @@ def _end(direction: bytes, which: int) -> bytes:
     return attributes(attributes(direction, 0).get(_TUPLE_IP, b""), 0).get(which, b"")
 
 
-def delete(door: NetlinkDoor, entries: list[bytes]) -> None:
+def delete(door: Door, entries: list[bytes]) -> None:
     """Delete entries; one that is gone already is as good as deleted.  Raises Refused, OSError."""
     for start in range(0, len(entries), _BATCH):
         try:

@@ -27,6 +27,7 @@ IFF_UP, IFF_LOOPBACK, IFF_POINTOPOINT, IFF_LOWER_UP = 0x1, 0x8, 0x10, 0x10000
 SECONDARY, DEPRECATED, TENTATIVE = 0x01, 0x20, 0x40
 OURS = 109
 NETFILTER = 12
+CONNTRACK = 1  # its subsystem in netfilter
 
 
 def pack(address: str) -> bytes:
@@ -56,6 +57,7 @@ class Painted:
     changes      every change that was made, as (kind, message), in their order
     before       called with (kind, message) before each change; Refused raised there is the kernel's answer
     dumps        how many dumps were asked for
+    conntrack    what answers for connection tracking (test_stale.py), where there is any
     """
 
     def __init__(self) -> None:
@@ -67,6 +69,7 @@ class Painted:
         self.before = lambda kind, message: None
         self.dumps = 0
         self.nft = PaintedNft(lambda kind, message: self.before(kind, message), self.changes)
+        self.conntrack: object | None = None
         self._next = 1
         self.link("lo", "127.0.0.1/8", loopback=True)
 
@@ -352,12 +355,24 @@ class Socket:
     def sendto(self, data: bytes, to: tuple[int, int]) -> None:
         if self._is_netfilter:
             assert not self._answers, "an answer was left unread"
-            self._answers = self._kernel.nft.answer(data)
+            self._answers = self._netfilter(data)
             return
         length, kind, flags, sequence, _ = Struct("=IHHII").unpack_from(data)
         assert (length, to) == (len(data), (0, 0)) and flags & 1
         assert not self._answers, "an answer was left unread"
         self._answers = self._kernel.answer(kind, flags, sequence, data[16:])
+
+    def _netfilter(self, data: bytes) -> list[bytes]:
+        """The answers of nf_tables, or of connection tracking, whose requests may come in one datagram."""
+        found: list[bytes] = []
+        while data:
+            length, kind, flags, sequence, _ = Struct("=IHHII").unpack_from(data)
+            if kind >> 8 != CONNTRACK:
+                return self._kernel.nft.answer(data)
+            assert self._kernel.conntrack, "nobody paints connection tracking here"
+            found += self._kernel.conntrack.answer(kind, flags, sequence, data[16:length])
+            data = data[length + 3 & ~3 :]
+        return found
 
     def recv(self, size: int) -> bytes:
         if not self._answers:

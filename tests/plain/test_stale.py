@@ -12,7 +12,7 @@ from test_run import TWO, Killed, Machine, ip_down, ip_up, machine, machines  # 
 
 from multihook import engine, files
 from multihook.features import connections
-from multihook.kernel import conntrack, rtnetlink
+from multihook.kernel import conntrack, nftables
 from multihook.kernel.rtnetlink import Refused
 
 GET, DELETE, NEW = 0x101, 0x102, 0x100
@@ -66,8 +66,8 @@ class Table:
         assert arguments[2] == 12
         return Socket(self)
 
-    def door(self) -> conntrack.Door:
-        return conntrack.Door(self.socket)  # type: ignore[arg-type]
+    def door(self) -> nftables.Door:
+        return nftables.Door(self.socket)  # type: ignore[arg-type]
 
     def answer(self, kind: int, flags: int, sequence: int, body: bytes) -> list[bytes]:
         self.asked.append(kind)
@@ -188,16 +188,13 @@ def test_a_refusal_is_one() -> None:
 class Tracked:
     """A machine with a painted connection-tracking table."""
 
-    def __init__(self, machine: Machine, patches: pytest.MonkeyPatch, *entries: Entry) -> None:  # noqa: F811
+    def __init__(self, machine: Machine, *entries: Entry) -> None:  # noqa: F811
         self.machine, self.table = machine, Table(*entries)
-        patches.setattr(conntrack.Door, "__init__", lambda door, make: self._make(door))
+        machine.kernel.conntrack = self.table
         count = machine.root / "proc/sys/net/netfilter/nf_conntrack_count"
         count.parent.mkdir(parents=True)
         count.write_text("7\n")
         machine.configure(TWO)
-
-    def _make(self, door: Any) -> None:
-        rtnetlink.Door.__init__(door, self.table.socket)  # type: ignore[arg-type]
 
     def up(self, address: str, ppp: str = "ppp0", param: str = "dsl") -> None:
         self.machine.kernel.link(ppp, f"{address} peer 192.0.2.1", ppp=True)
@@ -218,8 +215,8 @@ class Tracked:
 
 
 @pytest.fixture
-def tracked(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Tracked:  # noqa: F811
-    return Tracked(machine, monkeypatch, *KEPT, *STALE)
+def tracked(machine: Machine) -> Tracked:  # noqa: F811
+    return Tracked(machine, *KEPT, *STALE)
 
 
 def test_nothing_is_asked_while_nothing_is_lost(tracked: Tracked) -> None:
@@ -322,7 +319,7 @@ def test_killed_anywhere_the_next_run_forgets_the_same(
     for count in range(100):
         machine = machines()  # noqa: F811
         with pytest.MonkeyPatch.context() as patches:
-            tracked = Tracked(machine, patches, *KEPT, snat(A), snat(A, 2), dnat(A, 3))
+            tracked = Tracked(machine, *KEPT, snat(A), snat(A, 2), dnat(A, 3))
             tracked.up(A)
             left = [count]
 
