@@ -263,7 +263,7 @@ def test_rules_are_read_as_ip_shows_them(box: Namespace) -> None:
     assert [rule.priority for rule in mine if rule.rest] == [204]
     plain = {200, 201, 202, 212, 7000, 7200, 7400, 30000, 31000, 4294967295, 0, 32766, 32767}
     assert {rule.priority for rule in ours if not rule.rest} == plain
-    assert [rule.priority for rule in ours if rule.catches_everything()] == [31000, 32766, 32767]
+    assert [rule.priority for rule in ours if rule.catches_everything()] == [200, 31000, 32766, 32767]
     marked = dump.of_protocols(frozenset((109,)), [rules.mark_of_source(inet_aton("198.51.100.7"))])
     assert {rule.priority for rule in marked} == {7200, 7400}
     assert {rule.priority for rule in dump.of_protocols(frozenset((109,)), [rules.mark_of_table(201)])} == {7400}
