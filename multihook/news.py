@@ -33,8 +33,8 @@ _TOLD_MAGIC = "multihook told 1"
 MOST_WAITING = 32
 
 _LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
-# Signals that a hook ignores while it works, and whoever it starts must not: HUP, INT, PIPE, TERM.
-_IGNORED = (1, 2, 13, 15)
+# All but KILL and STOP: a hook ignores some, and its caller may ignore others (a background job of a shell).
+_SIGNALS = tuple(number for number in range(1, 32) if number not in (9, 19))
 
 
 class State:
@@ -207,5 +207,5 @@ def start(links: set[str]) -> None:
     nowhere = [(POSIX_SPAWN_OPEN, 0, "/dev/null", O_RDONLY, 0), (POSIX_SPAWN_OPEN, 1, "/dev/null", O_WRONLY, 0)]
     posix_spawn(
         PROGRAM, [PROGRAM, *sorted(links)], SURROUNDINGS,
-        file_actions=[*nowhere, (POSIX_SPAWN_DUP2, 1, 2)], setsid=True, setsigmask=(), setsigdef=_IGNORED,
+        file_actions=[*nowhere, (POSIX_SPAWN_DUP2, 1, 2)], setsid=True, setsigmask=(), setsigdef=_SIGNALS,
     )  # fmt: skip
