@@ -9,8 +9,9 @@ out what a hook never reads (annotations, docstrings, line numbers), took 0.5 ms
 
 import sys
 from _frozen_importlib import ModuleSpec
+from fcntl import LOCK_EX, LOCK_NB, flock
 from marshal import dumps, loads
-from posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, close, fstat, read, stat
+from posix import O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, close, fstat, read, stat
 from posix import open as posix_open
 from zlib import crc32
 
@@ -75,16 +76,22 @@ class Finder:
 
 def use() -> None:
     """Let the imports that follow come out of the image, if there is one that can be believed."""
+    codes = _current()
+    if codes:
+        _codes.update(codes)
+        sys.meta_path.insert(0, Finder)
+        for name in codes:
+            if name not in _LATER and name not in sys.modules:
+                _make(name)
+
+
+def _current() -> "dict[str, tuple[str, bool, CodeType | bytes]]":
+    """What the image holds; nothing where it is not to be believed, or stands for other files than there are."""
     try:
         stamps, codes = _load()
-        if all(_stamp(path) == stamp for path, stamp in stamps):
-            _codes.update(codes)
-            sys.meta_path.insert(0, Finder)
-            for name in codes:
-                if name not in _LATER and name not in sys.modules:
-                    _make(name)
+        return codes if all(_stamp(path) == stamp for path, stamp in stamps) else {}
     except (OSError, ValueError, EOFError, TypeError):
-        return  # none, or not to be believed: everything is imported as ever
+        return {}  # everything is imported as ever
 
 
 def _make(name: str) -> None:
@@ -131,29 +138,44 @@ def _load() -> "tuple[list[tuple[str, tuple[int, int, int, int]]], dict[str, tup
 
 
 def renew() -> None:
-    """Make the image anew from the sources as they are; one that cannot be written is done without."""
+    """Make the image anew, unless it is as it should be; one that cannot be written is done without.
+
+    One process at a time: it takes half a second, and after a boot a storm of hooks misses it.
+    """
     from multihook import files, paths
 
+    try:
+        for path, mode in ((paths.RUN, 0o755), (paths.PRIVATE, 0o700), (paths.SPOOL, 0o700)):
+            files.folder(path, mode)
+        held = posix_open(paths.SPOOL, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW)
+        try:
+            # On the folder itself, which nobody else locks; whoever holds it is at work on the image.
+            flock(held, LOCK_EX | LOCK_NB)
+            if not _current():
+                body = dumps(_compiled())
+                files.replace(FILE, _HEADER + crc32(body).to_bytes(_CHECKSUM_BYTES, "big") + body, 0o600)
+        finally:
+            close(held)
+    except (OSError, SyntaxError, ValueError):
+        return  # read-only or full /run, or dpkg at work: the next run tries again
+
+
+def _compiled() -> "tuple[list[tuple[str, tuple[int, int, int, int]]], dict[str, tuple[str, bool, CodeType | bytes]]]":
+    """What _load() gives, from the sources as they are; raises OSError, SyntaxError, ValueError."""
     package = __file__.rpartition("/")[0]
     stamps: list[tuple[str, tuple[int, int, int, int]]] = []
     codes: dict[str, tuple[str, bool, CodeType | bytes]] = {}
-    try:
-        for module in MODULES:
-            path = f"{package}/{module.replace('.', '/')}"
-            is_package = not _is_file(f"{path}.py")
-            path = f"{path}/__init__.py" if is_package else f"{path}.py"
-            stamps.append((path, _stamp(path)))
-            with open(path, "rb") as source:
-                code = compile(source.read(), path, "exec", _UNEVALUATED, dont_inherit=True, optimize=2)
-            bare = _without_lines(code)
-            name = f"multihook.{module}"
-            codes[name] = (path, is_package, dumps(bare) if name in _LATER else bare)
-        body = dumps((stamps, codes))
-        files.folder(paths.RUN, 0o755)
-        files.folder(paths.PRIVATE, 0o700)
-        files.replace(FILE, _HEADER + crc32(body).to_bytes(_CHECKSUM_BYTES, "big") + body, 0o600)
-    except (OSError, SyntaxError, ValueError):
-        return  # read-only or full /run, or dpkg at work: the next run tries again
+    for module in MODULES:
+        path = f"{package}/{module.replace('.', '/')}"
+        is_package = not _is_file(f"{path}.py")
+        path = f"{path}/__init__.py" if is_package else f"{path}.py"
+        stamps.append((path, _stamp(path)))
+        with open(path, "rb") as source:
+            code = compile(source.read(), path, "exec", _UNEVALUATED, dont_inherit=True, optimize=2)
+        bare = _without_lines(code)
+        name = f"multihook.{module}"
+        codes[name] = (path, is_package, dumps(bare) if name in _LATER else bare)
+    return stamps, codes
 
 
 def _without_lines(code: "CodeType") -> "CodeType":

@@ -4,6 +4,7 @@ Each test runs Debian's interpreter as the entry point does (-I -B -S), with a p
 """
 
 import ast
+import fcntl
 import os
 import subprocess
 import sys
@@ -183,6 +184,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> bytes:
         patches.setattr(image, "FILE", str(path))
         patches.setattr(paths, "RUN", str(path.parent))
         patches.setattr(paths, "PRIVATE", str(path.parent))
+        patches.setattr(paths, "SPOOL", str(path.parent / "spool"))
         image.renew()
     assert path.stat().st_mode & 0o7777 == 0o600
     return path.read_bytes()
@@ -283,7 +285,7 @@ def test_an_image_of_another_interpreter_is_not_used(believed: Path, monkeypatch
 
 
 def test_an_image_that_cannot_be_written_is_done_without(believed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, path in (("RUN", believed.parent), ("PRIVATE", believed.parent)):
+    for name, path in (("RUN", believed.parent), ("PRIVATE", believed.parent), ("SPOOL", believed.parent / "spool")):
         monkeypatch.setattr(paths, name, str(path))
     monkeypatch.setattr(image, "FILE", str(believed.with_name("no") / "image"))
     image.renew()
@@ -294,3 +296,22 @@ def test_an_image_that_cannot_be_written_is_done_without(believed: Path, monkeyp
     monkeypatch.setattr(image, "FILE", str(believed.parent / "loose/image"))
     image.renew()
     assert not (believed.parent / "loose/image").exists()
+
+
+def test_one_process_at_a_time_makes_an_image_and_none_makes_it_twice(
+    believed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a boot hundreds of hooks may miss it at once, and each takes half a second to make one."""
+    for name, path in (("RUN", believed.parent), ("PRIVATE", believed.parent), ("SPOOL", believed.parent / "spool")):
+        monkeypatch.setattr(paths, name, str(path))
+    before = believed.stat().st_ino
+    image.renew()
+    assert believed.stat().st_ino == before
+    believed.unlink()
+    held = os.open(believed.parent / "spool", os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    image.renew()
+    assert not believed.exists()
+    os.close(held)
+    image.renew()
+    assert is_believed()
