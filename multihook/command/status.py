@@ -102,9 +102,9 @@ def _link(
 ) -> dict[str, Any]:
     known = next(iter(link.paths.values())).lease if link.paths else None
     is_held = held or bool(known and known.held)
-    packets, octets = stopped.get(link.interface_name, (0, 0)) if link.snat else (0, 0)
+    packets, octets = stopped.get(link.interface_name, (0, 0))
     notes = link.notes + link.refused + more
-    if packets:
+    if packets and link.snat:
         notes.append(f"{packets} packets ({octets} octets) with a source that is not this link's were stopped")
     return {
         "name": link.name,
@@ -114,7 +114,7 @@ def _link(
         "alone": link in found.lone,
         "table": link.table or None,
         "snat": link.snat,
-        "stopped": {"packets": packets, "octets": octets},
+        "stopped": {"packets": packets, "octets": octets} if link.snat and geteuid() == 0 else None,
         "families": [_family(path) for path in link.paths.values()],
         "notes": notes,
     }

@@ -23,8 +23,8 @@ from multihook.kernel.rtnetlink import Refused
 
 _PLACES = ("/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft")
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
-# It takes 3 ms; behind a netfilter that is being emptied 20.
-_PATIENCE_MS = 3000
+# It takes 3 ms, and some 100 where the kernel has to load modules; other hooks wait 5 s for us (lock).
+_PATIENCE_MS = 4000
 _SIGKILL = 9
 
 

@@ -276,3 +276,13 @@ def test_the_console_takes_the_same_lock_through_filelock(path: Path, takers: li
     with FileLock(path, timeout=0):
         assert start(takers, path, 0).answer()[0] == "busy"
     assert is_free(path)
+
+
+def test_a_child_that_still_has_the_descriptor_keeps_no_lock(path: Path) -> None:
+    """The one that gives a netfilter socket back may be slow to close its copy."""
+    held = lock.take(0)
+    copy = os.dup(held)
+    lock.give(held)
+    again = lock.take(0)
+    lock.give(again)
+    os.close(copy)
