@@ -220,7 +220,7 @@ def _record_up(lease: Lease, event: Event) -> None:
     lease.withdrawn = False
 
 
-def check(lease: Lease, facts: Facts, hint: bytes = b"") -> Lease:
+def check(lease: Lease, facts: Facts, hint: bytes = b"", *, by_line: bool = False) -> Lease:
     """The same lease as the kernel sees it.
 
     An address that its interface has is the link's, also while the interface is down: programs
@@ -228,11 +228,12 @@ def check(lease: Lease, facts: Facts, hint: bytes = b"") -> Lease:
     took down, has exactly one other: then that one is the link's, and no hook was told (pppd
     loses events when its scripts are slow).  An address that its source took back is replaced
     only by one with a way out: a peer, a default route of main, or `hint`, the configured
-    gateway, in its prefix.
+    gateway, in its prefix.  With `by_line` (a link that ipparam or linkname names) by none: its
+    interface may be anybody's by now, a dial-in session's, and only its line's own event can tell.
     """
     lease = lease.copy()
     interface = facts.interfaces.get(lease.interface)
-    address = _live_address(lease, interface, facts, hint) if interface else None
+    address = _live_address(lease, interface, facts, hint, by_line) if interface else None
     local = address.local if address else b""
     if local != lease.address:
         if lease.address:
@@ -254,13 +255,13 @@ def check(lease: Lease, facts: Facts, hint: bytes = b"") -> Lease:
     return lease
 
 
-def _live_address(lease: Lease, interface: Interface, facts: Facts, hint: bytes) -> Address | None:
+def _live_address(lease: Lease, interface: Interface, facts: Facts, hint: bytes, by_line: bool) -> Address | None:
     # The kernel takes 0.0.0.0 and multicast for addresses; a rule from one would catch what is not ours.
     there = [one for one in facts.addresses_of(interface, lease.family) if not why_unusable(one.local)]
     for address in there:
         if address.local == lease.address and lease.address:
             return address
-    if not interface.is_up:
+    if not interface.is_up or (lease.withdrawn and by_line):
         return None
     others = [address for address in there if address.is_candidate and not is_link_local(address.local)]
     if not lease.withdrawn and lease.address:

@@ -167,6 +167,18 @@ def hint_for(config: "Config", name: str) -> bytes:
     return gateway
 
 
+def is_by_line(config: "Config", name: str) -> bool:
+    """Whether a configured link is known by its line (ipparam, linkname) alone, whichever interface that gets."""
+    settings = config["links"].get(name)
+    return settings is not None and not settings["interface"]
+
+
+def by_line(config: "Config") -> set[str]:
+    """The links that are known by their line alone."""
+    named = {*config["by_ipparam"].values(), *config["by_linkname"].values()}
+    return {name for name in named if is_by_line(config, name)}
+
+
 def is_adoptable(lease: Lease, facts: Facts) -> bool:
     """Whether a link that no configuration names leads to the internet by somebody's word.
 

@@ -132,7 +132,7 @@ def run(
     if not whole and _still_holds(certificate, config):
         found = survey.of_events(config, door, events)
         view = found.view(door, certificate)
-        whole = _needs_whole(found, view, certificate)
+        whole = _needs_whole(found, view, certificate, events)
     if found is None or whole:
         found = survey.of_everything(config, door, events)
         view = found.view(door, certificate)
@@ -186,7 +186,9 @@ def _still_holds(certificate: "record.Certificate | None", config: "Config") -> 
     return certificate is not None and certificate.digest == config["digest"] and certificate.boot == record.boot()
 
 
-def _needs_whole(found: Survey, view: View, certificate: "record.Certificate | None") -> bool:
+def _needs_whole(
+    found: Survey, view: View, certificate: "record.Certificate | None", events: list[tuple[str, Event]]
+) -> bool:
     # A link that is no more is in no view of its own; who shares an address only all of them show.
     if certificate is None or found.shared or found.lost:
         return True
@@ -197,6 +199,8 @@ def _needs_whole(found: Survey, view: View, certificate: "record.Certificate | N
     if any(found.before[link.name].address for link in found.gone):
         return True
     if any(_concerns_others(found, name) for name in found.before):
+        return True
+    if _takes_from_a_line(found, events):
         return True
     own = [*found.links, *found.lone, *found.gone]
     return engine.is_disturbed(view, certificate.signature, own, thorough=certificate.links <= FEW_LINKS)
@@ -218,6 +222,13 @@ def _concerns_others(found: Survey, name: str) -> bool:
     rivals = {links.adopted_name(found.config, after.interface), found.config["by_interface"].get(after.interface, "")}
     records = (leases.load(rival) for rival in rivals - {name, ""})
     return any(record and record.interface == after.interface for record in records)
+
+
+def _takes_from_a_line(found: Survey, events: list[tuple[str, Event]]) -> bool:
+    """Whether a session of nobody's has come up on the interface (pppN) that a line had before."""
+    interfaces = {event.interface for name, event in events if name not in found.config["links"]}
+    records = (leases.load(name) for name in links.by_line(found.config)) if interfaces else ()
+    return any(record and record.interface in interfaces and not record.withdrawn for record in records)
 
 
 def _shares_segment(found: Survey, lease: Lease) -> bool:

@@ -216,7 +216,9 @@ def _settle(survey: Survey) -> None:
     for name, lease in unchecked.items():
         checked = lease
         if name not in survey.outdone:
-            checked = leases.check(lease, survey.facts, links.hint_for(config, name))
+            checked = leases.check(
+                lease, survey.facts, links.hint_for(config, name), by_line=links.is_by_line(config, name)
+            )
             if name in survey.before and (why := links.keep_next_hop(checked, survey.before[name], survey.facts)):
                 survey.refused[name] = why
         if name not in config["links"]:

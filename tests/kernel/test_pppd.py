@@ -475,3 +475,21 @@ def test_two_configured_lines_with_one_address_are_told_apart_by_their_interface
     assert "dev ppp1 table 201 " in world.route_get("198.18.0.10", "oif", "ppp1")
     world.ppp_down("ppp0")
     assert_works(world, world.sessions["ppp1"], 201)
+
+
+@pytest.mark.parametrize("end", ["ip-down", "killed"])
+def test_a_dial_in_session_on_the_interface_of_a_line_that_is_down_is_not_that_line(world: World, end: str) -> None:
+    """pppN is handed out anew; what ipparam names comes back by its own ip-up only."""
+    isp = world.provider("isp", "203.0.113.0/24")
+    world.configure('[link.dsl]\nipparam = "dsl"\ntable = 200\n[link.lte]\ninterface = "ppp7"\ntable = 201\n')
+    line = world.ppp_up("ppp0", "203.0.113.45", "203.0.113.1", isp, ipparam="dsl", defaultroute=True)
+    line.drop()
+    if end == "ip-down":
+        line.down_event()
+    world.ppp_up("ppp0", "10.9.0.1", "10.9.0.2", ipparam="dialin")
+    world.multihook("sync", check=True)
+    assert not any("10.9.0.1" in rule for rule in world.rules())
+    assert world.routes(200) == ["unreachable default proto 109 metric 4294967295"]
+    assert re.search(r"^dsl +down ", world.multihook("status").stdout, re.MULTILINE)
+    again = world.ppp_up("ppp1", "203.0.113.46", "203.0.113.1", isp, ipparam="dsl", defaultroute=True)
+    assert world.connect(source=again.local).by == {"ppp1"}
