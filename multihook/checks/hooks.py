@@ -106,7 +106,13 @@ def notify(machine: Machine) -> Iterator[Finding]:
         owner, mode = machine.owner_and_mode(path)
         if name.startswith("."):
             continue
-        if not machine.is_executable(path):
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+            why = "As run-parts(8) does, only names of letters, digits, - and _ are run."
+            plain = re.sub(r"[^A-Za-z0-9_-]", "-", name)
+            yield Finding(
+                NOTE, "notify", f"{quoted(path)} is not run", why, (f"mv -- {quoted(path)} {_NOTIFY}/{plain}",)
+            )
+        elif not machine.is_executable(path):
             why = "It is not run when a link changes."
             yield Finding(NOTE, "notify", f"{quoted(path)} is not executable", why, (f"chmod 755 {quoted(path)}",))
         elif owner or mode & 0o022:

@@ -154,6 +154,7 @@ CASES: dict[str, Case] = {
     "hook that exits": (lambda s: s.write("/etc/dhcp/dhclient-exit-hooks.d/debug", "# x\nexit 0\n"), DEFEATS, "hook-exit", "debug:2", "( ... )"),
     "another script": (lambda s: s.write("/etc/dhcp/dhclient.conf", 'script "/usr/local/sbin/mine";\n'), WARNING, "hook-not-run", "/usr/local/sbin/mine", "sed -i 1d /etc/dhcp/dhclient.conf"),
     "own executable that is none": (lambda s: s.write("/etc/multihook/notify.d/mail"), NOTE, "notify", "notify.d/mail", "chmod 755 /etc/multihook/notify.d/mail"),
+    "own executable with a dot": (lambda s: s.write("/etc/multihook/notify.d/mail.sh", mode=0o755), NOTE, "notify", "notify.d/mail.sh is not run", "mv -- /etc/multihook/notify.d/mail.sh /etc/multihook/notify.d/mail-sh"),
     "own executable of all": (lambda s: not_owned(s, "/etc/multihook/notify.d/mail"), WARNING, "notify", "by others than root", "chmod go-w"),
     # interfaces and peers
     "provider without a file": (
