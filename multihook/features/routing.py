@@ -28,6 +28,7 @@ NAME = "routing"
 
 DEVICE_RULE, EXCEPTION_RULE, SOURCE_RULE, SERVER_EXCEPTION_RULE, SERVER_RULE = 0, 200, 400, 450, 500  # above rule_base
 _LOCAL_OUTPUT = "lo"  # what has no other input interface: sent by this machine
+_BOOTPS = 67  # the port of DHCP servers (RFC 2131, 4.1)
 _SUPPRESSED_LENGTH = 1
 _GROUPLESS = 0
 
@@ -127,8 +128,8 @@ def _own_rules(view: View, link: Link, path: Path) -> list[Rule]:
 def _rules_to_server(view: View, link: Link, path: Path) -> list[Rule]:
     """The rules that take a renewal by unicast to a DHCP server off the segment by its own link, while that is up.
 
-    Whatever names itself as server gets nothing but what would have followed a default route.  Where
-    two links have the same server, the first rule in the kernel serves both: their provider is the
+    Only what goes to a DHCP server's port: whoever can answer on the segment names the server, and
+    must not draw other traffic to its line by naming somebody's DNS server.  Where two links have the same server, the first rule in the kernel serves both: their provider is the
     same, and dhclient's packets do not tell which of the two leases they are for.
     """
     family, server = path.lease.family, path.lease.server
@@ -139,11 +140,11 @@ def _rules_to_server(view: View, link: Link, path: Path) -> list[Rule]:
     base, protocol = view.config["rule_base"], view.config["rt_proto"]
     exception = Rule(
         base + SERVER_EXCEPTION_RULE, MAIN, family=family, destination=server, destination_len=width(family),
-        iif=_LOCAL_OUTPUT, suppress_prefixlen=_SUPPRESSED_LENGTH, protocol=protocol,
+        iif=_LOCAL_OUTPUT, dport=_BOOTPS, suppress_prefixlen=_SUPPRESSED_LENGTH, protocol=protocol,
     )  # fmt: skip
     lookup = Rule(
         base + SERVER_RULE, link.table, family=family, destination=server, destination_len=width(family),
-        iif=_LOCAL_OUTPUT, protocol=protocol,
+        iif=_LOCAL_OUTPUT, dport=_BOOTPS, protocol=protocol,
     )  # fmt: skip
     return [exception, lookup]
 

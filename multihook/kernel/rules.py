@@ -8,7 +8,7 @@ from multihook.kernel.rtnetlink import CREATE, DELRULE, EXCL, GETRULE, NEWRULE, 
 _HEADER = Struct("=BBBBBBBBI")
 _DST, _SRC, _IIFNAME, _PRIORITY, _FWMARK = 1, 2, 3, 6, 10
 _SUPPRESS_IFGROUP, _SUPPRESS_PREFIXLEN, _TABLE, _FWMASK, _OIFNAME, _PROTOCOL = 13, 14, 15, 16, 17, 21
-_UID_RANGE, _IP_PROTO, _SPORT, _DPORT = 20, 22, 23, 24
+_UID_RANGE, _IP_PROTO, _SPORT, _DPORT, _DPORT_MASK = 20, 22, 23, 24, 29
 _GOTO, _FLOW, _PAD = 4, 11, 18
 _RANGES = {_UID_RANGE: "uidrange", _SPORT: "sport", _DPORT: "dport"}
 U16S, U32S = Struct("=HH"), Struct("=LL")
@@ -22,6 +22,7 @@ _NO_SELECTORS = frozenset((
 _TO_TABLE, _TO_RULE, _NOP = 1, 2, 3
 _ACTION_NAMES = {_NOP: "nop", 6: "blackhole", 7: "unreachable", 8: "prohibit"}
 _INVERT = 0x2
+_UDP = 17
 _LOCAL = 255
 NONE = 0xFFFFFFFF  # the kernel's -1: nothing is suppressed
 
@@ -29,12 +30,12 @@ NONE = 0xFFFFFFFF  # the kernel's -1: nothing is suppressed
 class Rule:
     """One rule of the kinds that multihook writes.
 
-    `rest` holds what else the kernel said of it: a rule with a `rest` is never one of ours as
+    `dport` is a port of UDP.  `rest` holds what else the kernel said of it: a rule with a `rest` is never one of ours as
     we would write it, so it compares unequal to all of them.  `raw` is the kernel's own message.
     """
 
     __slots__ = (
-        "destination", "destination_len", "family", "flags", "iif", "oif", "prefixlen", "priority", "protocol",
+        "destination", "destination_len", "dport", "family", "flags", "iif", "oif", "prefixlen", "priority", "protocol",
         "raw", "rest", "source", "suppress_ifgroup", "suppress_prefixlen", "table",
     )  # fmt: skip
 
@@ -50,6 +51,7 @@ class Rule:
         destination_len: int = 0,
         iif: str = "",
         oif: str = "",
+        dport: int = 0,
         suppress_prefixlen: int = NONE,
         suppress_ifgroup: int = NONE,
         protocol: int = 0,
@@ -66,6 +68,7 @@ class Rule:
         self.destination_len = destination_len
         self.iif = iif
         self.oif = oif
+        self.dport = dport
         self.suppress_prefixlen = suppress_prefixlen
         self.suppress_ifgroup = suppress_ifgroup
         self.protocol = protocol
@@ -78,7 +81,7 @@ class Rule:
         """All of it: two rules that differ in anything are two rules."""
         return (
             self.family, self.priority, self.table, self.source, self.prefixlen, self.destination,
-            self.destination_len, self.iif, self.oif,
+            self.destination_len, self.iif, self.oif, self.dport,
             self.suppress_prefixlen, self.suppress_ifgroup, self.protocol, self.flags, self.rest,
         )  # fmt: skip
 
@@ -98,7 +101,9 @@ class Rule:
             words += ["iif", self.iif]
         if self.oif:
             words += ["oif", self.oif]
-        words += _foreign_selectors(self.raw)
+        if self.dport:
+            words += ["ipproto", "udp", "dport", str(self.dport)]
+        words += _foreign_selectors(self.raw, {_IP_PROTO, _DPORT} if self.dport else set())
         words += self._action_words()
         if self.suppress_prefixlen != NONE:
             words += ["suppress_prefixlength", str(self.suppress_prefixlen)]
@@ -154,7 +159,10 @@ class Rule:
 def _parse(message: bytes) -> Rule:
     family, destination_len, source_len, tos, table, _, _, action, flags = _HEADER.unpack_from(message)
     found = attributes(message, _HEADER.size)
-    rest = b"".join(attribute(kind, value) for kind, value in sorted(found.items()) if kind not in _KNOWN)
+    known, dport = _KNOWN, _udp_port(found)
+    if dport:
+        known = _KNOWN | {_IP_PROTO, _DPORT, _DPORT_MASK}
+    rest = b"".join(attribute(kind, value) for kind, value in sorted(found.items()) if kind not in known)
     if action != _TO_TABLE or tos:
         rest += attribute(_DST, bytes((action, tos)))
     return Rule(
@@ -167,6 +175,7 @@ def _parse(message: bytes) -> Rule:
         destination_len=destination_len,
         iif=found.get(_IIFNAME, b"").rstrip(b"\0").decode("utf-8", "surrogateescape"),
         oif=found.get(_OIFNAME, b"").rstrip(b"\0").decode("utf-8", "surrogateescape"),
+        dport=dport,
         suppress_prefixlen=U32.unpack(found[_SUPPRESS_PREFIXLEN])[0] if _SUPPRESS_PREFIXLEN in found else NONE,
         suppress_ifgroup=U32.unpack(found[_SUPPRESS_IFGROUP])[0] if _SUPPRESS_IFGROUP in found else NONE,
         protocol=found[_PROTOCOL][0] if _PROTOCOL in found else 0,
@@ -176,7 +185,16 @@ def _parse(message: bytes) -> Rule:
     )
 
 
-def _foreign_selectors(raw: bytes) -> list[str]:
+def _udp_port(found: dict[int, bytes]) -> int:
+    """The one port of UDP that packets must go to, or 0."""
+    if found.get(_IP_PROTO) != bytes((_UDP,)) or len(found.get(_DPORT, b"")) != U16S.size:
+        return 0
+    low, high = U16S.unpack(found[_DPORT])
+    # Linux 6.15 and newer say of one port that all of its bits count.
+    return int(low) if low == high and found.get(_DPORT_MASK, b"\xff\xff") == b"\xff\xff" else 0
+
+
+def _foreign_selectors(raw: bytes, said: set[int]) -> list[str]:
     """The selectors that we never write, of a rule that has our protocol all the same, for ip-rule(8)."""
     if not raw:
         return []
@@ -189,10 +207,10 @@ def _foreign_selectors(raw: bytes) -> list[str]:
     if tos:
         words += ["tos", hex(tos)]
     for kind, name in _RANGES.items():
-        if kind in found:
+        if kind in found and kind not in said:
             low, high = (U16S if len(found[kind]) == 4 else U32S).unpack(found[kind])
             words += [name, f"{low}-{high}"]
-    if _IP_PROTO in found:
+    if _IP_PROTO in found and _IP_PROTO not in said:
         words += ["ipproto", str(found[_IP_PROTO][0])]
     return words
 
@@ -275,6 +293,8 @@ def _message(rule: Rule) -> bytes:
         body += attribute(_IIFNAME, rule.iif.encode() + b"\0")
     if rule.oif:
         body += attribute(_OIFNAME, rule.oif.encode() + b"\0")
+    if rule.dport:
+        body += attribute(_IP_PROTO, bytes((_UDP,))) + attribute(_DPORT, U16S.pack(rule.dport, rule.dport))
     if rule.suppress_prefixlen != NONE:
         body += u32(_SUPPRESS_PREFIXLEN, rule.suppress_prefixlen)
     if rule.suppress_ifgroup != NONE:

@@ -280,8 +280,8 @@ def test_a_rule_of_ours_is_made_deleted_and_printed_as_ip_does_it(box: Namespace
         Rule(7400, 255, source=inet_aton("192.0.2.99"), prefixlen=32, protocol=250),
         Rule(4294967295, 1, source=inet_aton("0.0.0.1"), prefixlen=32, protocol=5),
         Rule(7401, 201, source=inet_aton("10.0.0.0"), prefixlen=8, protocol=109, flags=2),
-        Rule(7450, 254, destination=inet_aton("10.9.9.9"), destination_len=32, iif="lo", suppress_prefixlen=1, protocol=109),
-        Rule(7500, 201, destination=inet_aton("10.9.9.9"), destination_len=32, iif="lo", protocol=109),
+        Rule(7450, 254, destination=inet_aton("10.9.9.9"), destination_len=32, iif="lo", dport=67, suppress_prefixlen=1, protocol=109),
+        Rule(7500, 201, destination=inet_aton("10.9.9.9"), destination_len=32, iif="lo", dport=67, protocol=109),
     ]
     before = box.ip_json("rule")
     with opened(box) as door:

@@ -43,8 +43,8 @@ RULES = [
      "from 203.0.113.45 lookup main suppress_prefixlength 1 suppress_ifgroup 109 priority 7200 protocol 109"),
     (Rule(7400, 4294967295, source=pack("192.0.2.32"), prefixlen=28, protocol=109),
      "from 192.0.2.32/28 lookup 4294967295 priority 7400 protocol 109"),
-    (Rule(7500, 200, destination=pack("10.9.9.9"), destination_len=32, iif="lo", protocol=109),
-     "from all to 10.9.9.9 iif lo lookup 200 priority 7500 protocol 109"),
+    (Rule(7500, 200, destination=pack("10.9.9.9"), destination_len=32, iif="lo", dport=67, protocol=109),
+     "from all to 10.9.9.9 iif lo ipproto udp dport 67 lookup 200 priority 7500 protocol 109"),
     (Rule(7450, MAIN, destination=pack("10.9.8.0"), destination_len=24, suppress_prefixlen=1, protocol=109),
      "from all to 10.9.8.0/24 lookup main suppress_prefixlength 1 priority 7450 protocol 109"),
 ]  # fmt: skip

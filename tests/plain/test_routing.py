@@ -449,8 +449,8 @@ def test_no_next_hop_that_can_be_none_is_taken_from_main() -> None:
 # --- a DHCP server off the segment ---
 
 SERVER_RULES = [
-    "ip rule add from all to {} iif lo lookup main suppress_prefixlength 1 priority 7450 protocol 109",
-    "ip rule add from all to {} iif lo lookup {} priority 7500 protocol 109",
+    "ip rule add from all to {} iif lo ipproto udp dport 67 lookup main suppress_prefixlength 1 priority 7450 protocol 109",
+    "ip rule add from all to {} iif lo ipproto udp dport 67 lookup {} priority 7500 protocol 109",
 ]
 
 
