@@ -306,13 +306,15 @@ def allot_tables(survey: Survey, door: Door, keep: bool = True) -> bool:
 
 
 def _share_out(survey: Survey) -> None:
-    """Where two links carry the same address, the first of them keeps its rules; the others are told."""
-    holder: dict[bytes, str] = {}
-    for link in survey.links:
-        for path in link.paths.values():
-            if not path.has_address:
-                continue
-            first = holder.setdefault(path.lease.address, link.name)
-            if first != link.name:
-                path.shared = True
-                link.notes.append(f"its address is also that of {first}: only sockets bound to its interface use it")
+    """Where links carry the same address, who has had it longest keeps its rules; the others are told.
+
+    So no DHCP server of one line can take another line's address away by handing it out.
+    """
+    holders = [(link, path) for link in survey.links for path in link.paths.values() if path.has_address]
+    holders.sort(key=lambda pair: max(pair[1].lease.since, pair[1].lease.changed))
+    first: dict[bytes, str] = {}
+    for link, path in holders:
+        name = first.setdefault(path.lease.address, link.name)
+        if name != link.name:
+            path.shared = True
+            link.notes.append(f"its address is also that of {name}: only sockets bound to its interface use it")

@@ -84,13 +84,16 @@ def _apply(door: Door, event: Event) -> None:
     known = [lease.link for lease in leases.load_all().values() if lease.interface == event.interface]
     name = known[0] if known else links.concerns(config, event)
     if not name or (event.action != UP and not known) or links.is_ignored(config, event.interface):
-        what = "ignored by the configuration" if links.is_ignored(config, event.interface) else "no link"
+        what = "ignored by the configuration" if links.is_ignored(config, event.interface) else "no interface of a link"
         console.fail(f"{event.interface} is {what}; `multihook status` shows what is")
     run.drain(config, door, [])
     before = leases.load(name)
+    if before:
+        # A hand names the interface alone: what else is known of the line still holds.
+        event.ipparam, event.linkname = before.ipparam, before.linkname
     if before and before.address == event.address:
         event.gateway = event.gateway or before.gateway
-        event.server = before.server
+        event.server, event.resolvers, event.routes = before.server, before.resolvers, before.routes
     outcome = run.run(config, door, [(name, event)])
     console.logger().info(f"{name}: {event.reason}", interface=event.interface)
     if run.is_held():

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from posixpath import normpath
 from typing import Any
 
 from multihook import __version__, address
@@ -306,6 +307,9 @@ class _Check:
         settings = self.values((), "multihook", KEYS)
         links = self.links()
         glftpd = self.values((), "glftpd", GLFTPD_KEYS) if "glftpd" in content else None
+        if glftpd and normpath(glftpd["config"]) == normpath(glftpd["multilink"]):
+            what = "is the file that includes it; name another, such as /etc/multilink.conf"
+            self.refuse(("glftpd", "multilink"), what)
         self.compare_links(links)
         if not self.forgive:
             self.compare_with_others(settings, links)

@@ -176,6 +176,10 @@ def _look(view: View, path: str) -> Found:
     found: Found | None = view.memo.get((NAME, path))
     if found is None:
         found = view.memo[NAME, path] = Found(path)
+        settings = view.config["glftpd"]
+        if settings and path == settings["multilink"] and found.real == _look(view, settings["config"]).real:
+            # By a symbolic link: its content would be replaced as a whole by what it is to include.
+            found.problem = f"{path}: is {settings['config']} itself; name another file"
     return found
 
 

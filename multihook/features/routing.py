@@ -129,8 +129,9 @@ def _rules_to_server(view: View, link: Link, path: Path) -> list[Rule]:
     """The rules that take a renewal by unicast to a DHCP server off the segment by its own link, while that is up.
 
     Only what goes to a DHCP server's port: whoever can answer on the segment names the server, and
-    must not draw other traffic to its line by naming somebody's DNS server.  Where two links have the same server, the first rule in the kernel serves both: their provider is the
-    same, and dhclient's packets do not tell which of the two leases they are for.
+    must not draw other traffic to its line by naming somebody's DNS server.  Where two links have
+    the same server, the first rule in the kernel serves both: their provider is the same, and
+    dhclient's packets do not tell which of the two leases they are for.
     """
     family, server = path.lease.family, path.lease.server
     if not server or len(server) * 8 != width(family) or not (path.is_up and path.has_exit) or path.is_near(server):

@@ -30,8 +30,9 @@ NONE = 0xFFFFFFFF  # the kernel's -1: nothing is suppressed
 class Rule:
     """One rule of the kinds that multihook writes.
 
-    `dport` is a port of UDP.  `rest` holds what else the kernel said of it: a rule with a `rest` is never one of ours as
-    we would write it, so it compares unequal to all of them.  `raw` is the kernel's own message.
+    `dport` is a port of UDP.  `rest` holds what else the kernel said of it: a rule with a `rest` is
+    never one of ours as we would write it, so it compares unequal to all of them.  `raw` is the
+    kernel's own message.
     """
 
     __slots__ = (

@@ -496,3 +496,39 @@ def test_a_dial_in_session_on_the_interface_of_a_line_that_is_down_is_not_that_l
     assert re.search(r"^dsl +down ", world.multihook("status").stdout, re.MULTILINE)
     again = world.ppp_up("ppp1", "203.0.113.46", "203.0.113.1", isp, ipparam="dsl", defaultroute=True)
     assert world.connect(source=again.local).by == {"ppp1"}
+
+
+def test_a_hand_on_a_line_takes_nothing_of_it_away(world: World) -> None:
+    """`multihook up ppp0` names the interface alone; it is still the line that ipparam says."""
+    isp = world.provider("isp", "203.0.113.0/24")
+    world.configure('[link.dsl]\nipparam = "dsl"\ntable = 200\n[link.lte]\ninterface = "ppp7"\ntable = 201\n')
+    line = world.ppp_up("ppp0", "203.0.113.45", "203.0.113.1", isp, ipparam="dsl", defaultroute=True, dns=("198.18.0.53",))
+    before = world.snapshot(foreign=False)
+    for words in (("up",), ("down", "up")):
+        for word in words:
+            world.multihook(word, "ppp0", check=True)
+        assert world.multihook("status", "dsl").stdout.count(" up ") == 1
+        world.multihook("sync", check=True)
+        assert world.snapshot(foreign=False) == before
+    assert world.connect(source=line.local).by == {"ppp0"}
+    assert "resolvers 198.18.0.53" in Path("/run/multihook/leases/dsl.inet").read_text()
+    line.reconnect("203.0.113.50")
+    assert world.connect(source="203.0.113.50").by == {"ppp0"}
+
+
+def test_an_address_that_another_line_hands_out_too_stays_with_the_line_that_had_it(world: World) -> None:
+    """Whoever answers DHCP on one line would take the other line's address away, were the first of the file the holder."""
+    isp = world.provider("isp", "203.0.113.0/24")
+    world.provider("cable", "198.51.100.0/24", wire="wan1")
+    world.configure('[link.cable]\ninterface = "wan1"\ntable = 201\n[link.dsl]\nipparam = "dsl"\ntable = 200\n')
+    line = world.ppp_up("ppp0", "203.0.113.45", "203.0.113.1", isp, ipparam="dsl", defaultroute=True)
+    started = Path("/proc/uptime").read_text().split(".")[0]
+    wait_until("a second to pass", lambda: Path("/proc/uptime").read_text().split(".")[0] != started)
+    world.box.ip(f"addr add {line.local}/32 dev wan1")
+    lease = {"reason": "BOUND", "interface": "wan1", "new_ip_address": line.local, "new_routers": "198.51.100.1"}
+    world.box.run("/usr/lib/multihook/event", "dhclient", env=lease)
+    for _ in range(2):
+        assert f"7400: from {line.local} lookup 200 proto 109" in world.rules()
+        assert world.connect(source=line.local).by == {"ppp0"}
+        world.multihook("sync")
+    assert "cable: its address is also that of dsl" in world.multihook("status").stdout

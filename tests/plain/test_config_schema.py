@@ -212,6 +212,8 @@ REFUSED = [
          "write it from the root on, such as /etc/glftpd.conf"))
         for value in ("etc/glftpd.conf", "/", "", "/etc/")
     ),
+    ('[glftpd]\nmultilink = "/etc/../etc/glftpd.conf"',
+     "glftpd.multilink: is the file that includes it; name another, such as /etc/multilink.conf"),
     ('[glftpd]\nmultilink = "/a\\nb"', ('glftpd.multilink: "/a\\nb" is no path of a file; '
      "write it from the root on, such as /etc/glftpd.conf")),
     ("[glftpd]\nlan = ['10.0.0.0/8']", ('glftpd.lan: "10.0.0.0/8" is no pattern of glftpd; '

@@ -466,15 +466,28 @@ def test_a_glftpd_conf_that_cannot_be_trusted_is_left_alone_and_said_in_one_line
     assert not site.backup.exists()
 
 
+def test_a_multilink_conf_that_is_glftpd_conf_by_a_link_is_left_alone(site: Site) -> None:
+    """It would be replaced as a whole by what it is to include, and be taken away by flush."""
+    site.multilink.symlink_to(site.config.name)
+    for _ in range(2):
+        site.in_line()
+        assert site.config.read_bytes() == THEIRS
+    (line,) = said(site)
+    assert line == f"glftpd gets no addresses: {site.multilink}: is {site.config} itself; name another file"
+    site.is_configured = False
+    site.in_line()
+    assert site.config.read_bytes() == THEIRS and site.multilink.is_symlink()
+
+
 @pytest.mark.parametrize(("why", "spoil"), [(why, spoil) for why, spoils in REFUSED.items() for spoil in spoils])
 def test_a_multilink_conf_that_cannot_be_trusted_is_left_alone_and_not_included(
     site: Site, why: str, spoil: Callable[[Path], None]
 ) -> None:
     spoil(site.multilink)
-    before = os.lstat(site.multilink)
+    before = standing(site.multilink)
     site.in_line()
     site.in_line("dsl")
-    assert os.lstat(site.multilink) == before
+    assert standing(site.multilink) == before
     assert site.config.read_bytes() == THEIRS
     (line,) = said(site)
     assert why in line and line.startswith("glftpd gets no addresses: ")
