@@ -189,6 +189,9 @@ def record(known: Lease | None, event: Event, link: str) -> Lease:
     An event that takes away another address than the recorded one is stale and says nothing.
     """
     lease = known.copy() if known else Lease(link, event.interface, event.family)
+    if not known:
+        # By these the configuration found the link: without them a later run takes the record for another's.
+        lease.ipparam, lease.linkname = event.ipparam, event.linkname
     lease.link = link
     lease.held = False
     if event.action == UP and event.address:

@@ -10,10 +10,10 @@ from multihook.config import compiled, toml
 from multihook.features import snat
 from multihook.files import remove, sweep
 from multihook.kernel.rtnetlink import Door, Refused
-from multihook.paths import HELD, LEASES, PRIVATE, RT_PROTOS, RT_TABLES, RUN, SPOOL, SYSCTLS, VAR
+from multihook.paths import HELD, LEASES, NEWS, PRIVATE, RT_PROTOS, RT_TABLES, RUN, SPOOL, SYSCTLS, TOLD, VAR
 
 # Where a killed run may have left a half-written file.
-_SWEPT = [(folder, "") for folder in (RUN, LEASES, PRIVATE, SPOOL, SYSCTLS, VAR)]
+_SWEPT = [(folder, "") for folder in (RUN, LEASES, PRIVATE, SPOOL, SYSCTLS, NEWS, TOLD, VAR)]
 _SWEPT += [(path.rpartition("/")[0], path.rpartition("/")[2]) for path in (RT_PROTOS, RT_TABLES)]
 
 

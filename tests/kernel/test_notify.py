@@ -406,3 +406,14 @@ def test_the_example_publishes_the_address_by_ssh(listening: World) -> None:
         assert any("not published: ssh ended with status 255" in line for line in listening.log.lines())
     finally:
         ssh.unlink()
+
+
+def test_what_a_killed_run_had_half_written_of_news_is_swept_by_sync(listening: World) -> None:
+    """Found by the crash points: such files stayed until the next boot."""
+    listening.ppp_up("ppp0", ONE, PEER)
+    wait_heard(1)
+    left = [PRIVATE / f"{place}.99999999.new" for place in ("news/dsl.00000000000000000001-9-0", "told/dsl.inet")]
+    for path in left:
+        path.write_text("multihook ne")
+    listening.multihook("sync", check=True)
+    assert [path for path in left if path.exists()] == []

@@ -532,3 +532,16 @@ def test_an_address_that_another_line_hands_out_too_stays_with_the_line_that_had
         assert world.connect(source=line.local).by == {"ppp0"}
         world.multihook("sync")
     assert "cable: its address is also that of dsl" in world.multihook("status").stdout
+
+
+def test_a_line_that_is_first_heard_of_when_it_ends_is_the_same_to_the_next_run(world: World, isp: Provider) -> None:
+    """Found by a random history: known by its ipparam only, it was taken for somebody else's by the run after that."""
+    by_ipparam(world)
+    world.multihook("sync", check=True)
+    tel = world.ppp_up("ppp1", "203.0.113.46", PEER, isp, ipparam="tel", event=False)
+    tel.down()
+    before = world.snapshot(foreign=False)
+    assert world.multihook("sync").stdout.endswith("nothing to change.\n")
+    assert world.snapshot(foreign=False) == before
+    tel.reconnect()
+    assert link_rules("ppp1", "203.0.113.46", 201) <= our_rules(world)

@@ -307,8 +307,9 @@ def test_a_check_and_an_up_event_without_an_address_say_nothing() -> None:
 
 
 def test_a_down_event_of_a_link_that_nobody_knew_makes_a_record_without_an_address() -> None:
-    known = leases.record(None, event(DOWN), "dsl")
+    known = leases.record(None, event(DOWN, ipparam="line"), "dsl")
     assert (known.address, known.is_up) == (b"", False)
+    assert known.ipparam == "line"  # by which the configuration knew it
 
 
 def test_the_next_event_ends_what_was_held_down_by_hand() -> None:
