@@ -135,13 +135,15 @@ def programs(machine: Machine) -> Iterator[Finding]:
     elif os.path.basename(os.path.realpath(machine.root + machine.program("ip"))) == "busybox":
         why = "It does not know suppress_ifgroup and proto: what multihook prints cannot be pasted."
         yield Finding(NOTE, "program-missing", "ip is that of busybox", why, ("apt-get install iproute2",))
-    for name, package, why in (
-        ("nft", "nftables", "Address translation cannot be looked at."),
-        ("conntrack", "conntrack", "Connections that a lost address leaves behind cannot be looked at."),
-    ):
-        if not machine.program(name) and wants_translation(machine):
-            command = f"apt-get install {package}"
-            yield Finding(WARNING, "program-missing", f"{name} is not installed", why, (command,))
+    if not wants_translation(machine):
+        return
+    if not machine.program("nft"):
+        why = "The table that translates addresses (snat) cannot be made."
+        mend = ("apt-get install nftables", "multihook sync")
+        yield Finding(DEFEATS, "program-missing", "nft is not installed", why, mend)
+    if not machine.program("conntrack"):
+        why = "Connections cannot be looked at by hand; multihook itself does without it."
+        yield Finding(NOTE, "program-missing", "conntrack is not installed", why, ("apt-get install conntrack",))
 
 
 CHECKS = (capability, namespace, policy_routing, options, conntrack, programs)

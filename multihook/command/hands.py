@@ -79,6 +79,15 @@ def _address_of(door: Door, name: str, gateway: bytes) -> tuple[bytes, bytes]:
     return (near or candidates)[0].local, learnt
 
 
+def _needs_no_next_hop(door: Door, event: Event) -> bool:
+    facts = Facts(door, {event.interface})
+    interface = facts.interfaces.get(event.interface)
+    if not interface:
+        return False
+    has_peer = any(address.peer for address in facts.addresses_of(interface, INET))
+    return interface.is_point_to_point or has_peer or facts.default_by(interface, INET) is not None
+
+
 def _apply(door: Door, event: Event) -> None:
     config = compiled.load()
     known = [lease.link for lease in leases.load_all().values() if lease.interface == event.interface]
@@ -94,6 +103,9 @@ def _apply(door: Door, event: Event) -> None:
     if before and before.address == event.address:
         event.gateway = event.gateway or before.gateway
         event.server, event.resolvers, event.routes = before.server, before.resolvers, before.routes
+    if event.action == UP and name not in config["links"] and not event.gateway and not _needs_no_next_hop(door, event):
+        # An office card, perhaps: as a link it would take its neighbours' answers away from them.
+        console.fail(f"{event.interface} has no next hop; where it leads to the internet, give --gateway ADDRESS")
     outcome = run.run(config, door, [(name, event)])
     console.logger().info(f"{name}: {event.reason}", interface=event.interface)
     if run.is_held():

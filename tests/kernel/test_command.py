@@ -500,15 +500,18 @@ def test_up_makes_a_link_of_what_no_hook_announces(world: World) -> None:
     assert f"default via {ROUTER} dev wan1 proto 109 src {CABLE}" in world.routes(1000) + world.routes(1001)
     again = world.multihook("up", "wan1", "--gateway", ROUTER)
     assert again.returncode == 0 and "in line already" in again.stdout
+    lan = world.lan()
     world.box.ip("link add wan3 type veth peer name far3")
     for words, reason in (
         (["wan9"], "there is no interface wan9"),
         (["wan3"], "is down"),
         (["far-wan1"], "no IPv4 address"),
         (["lo"], ""),
+        (["lan0"], "lan0 has no next hop"),
     ):
         done = world.multihook("up", *words)
         assert done.returncode == 1 and reason in done.stderr and done.stderr.count("\n") == 1, (words, done)
+    assert "dev lan0" in world.route_get(lan.host, "from", ONE)
     world.configure('[multihook]\nignore = ["wan*"]\n')
     done = world.multihook("up", "wan1")
     assert done.returncode == 1 and "ignored" in done.stderr

@@ -101,7 +101,7 @@ CASES: dict[str, Case] = {
         lambda s: (s.sysctl("net/netfilter/nf_conntrack_count", 950), s.sysctl("net/netfilter/nf_conntrack_max", 1000)),
         WARNING, "conntrack-full", "950 of 1000", "/etc/sysctl.d/60-conntrack.conf"),
     "no ip": (lambda s: s.remove("/usr/sbin/ip"), WARNING, "program-missing", "ip is not installed", "apt-get install iproute2"),
-    "no conntrack": (lambda s: s.remove("/usr/sbin/conntrack"), WARNING, "program-missing", "conntrack", "apt-get install conntrack"),
+    "no conntrack": (lambda s: s.remove("/usr/sbin/conntrack"), NOTE, "program-missing", "conntrack", "apt-get install conntrack"),
     # rules
     "wg-quick": (wireguard, DEFEATS, "front-rule", "6999: not from all fwmark 0xca6c", "/etc/wireguard/wg0.conf"),
     "tailscale exit node": (
@@ -422,6 +422,14 @@ def test_what_cannot_be_read_is_said_and_that_root_can(scene: Scene, monkeypatch
     assert "ipparam" not in names(found), "what was not read says nothing"
     assert checked.Blind("/etc/ppp/options", "Permission denied", True) in scene.blind
     assert checked.Blind("the ruleset of nftables", "cannot be read", True) in scene.blind
+
+
+def test_without_nft_nothing_is_translated_and_its_rules_are_not_looked_at(scene: Scene) -> None:
+    scene.remove("/usr/sbin/nft")
+    (finding,) = scene.look()
+    assert (finding.severity, finding.what) == (DEFEATS, "nft is not installed")
+    assert finding.mend == ("apt-get install nftables", "multihook sync")
+    assert checked.Blind("the ruleset of nftables", "nft is not installed", False) in scene.blind
 
 
 def test_a_check_that_breaks_is_not_checked_and_keeps_no_other_from_looking(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
