@@ -19,9 +19,16 @@ def publish(config: "dict[str, Any]", links: list[Link], *, whole: bool) -> None
     Raises OSError.
     """
     _write(RT_PROTOS, f"{_HEAD}{config['rt_proto']}\tmultihook\n")
+    own = {link.table: link.name for link in links if link.table}
+    if not whole and _has_all(_content(RT_TABLES), own):
+        return  # to read 1000 lines costs an event more than all else that it does
     lines = {} if whole else _lines(RT_TABLES)
-    lines.update({link.table: link.name for link in links if link.table})
+    lines.update(own)
     _write(RT_TABLES, _HEAD + "".join(f"{table}\t{name}\n" for table, name in sorted(lines.items())))
+
+
+def _has_all(content: bytes, names: dict[int, str]) -> bool:
+    return all(f"\n{table}\t{name}\n".encode() in content for table, name in names.items())
 
 
 def _lines(path: str) -> dict[int, str]:
