@@ -4,9 +4,9 @@ Our own 150 lines and not pyroute2, because importing that costs more than ten w
 """
 
 from _bisect import bisect_right
-from _socket import AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW, socket
+from _socket import AF_NETLINK, SO_RCVTIMEO, SOCK_CLOEXEC, SOCK_RAW, SOL_SOCKET, socket
 from _struct import Struct
-from errno import EINTR, ENODEV, ENOENT, EPERM, ESRCH
+from errno import EINTR, ENODEV, ENOENT, EPERM, ESRCH, ETIMEDOUT
 from posix import strerror
 
 TYPE_CHECKING = False
@@ -34,12 +34,14 @@ _NESTED_MASK = 0x3FFF
 
 HEADER = Struct("=LHHLL")
 _HEADER_SIZE = 16
+_BEGIN = Struct("=LHH")
 _ATTRIBUTE = Struct("=HH")
 _INT = Struct("=i")
+_TIMEVAL = Struct("ll")
 U32 = Struct("=L")
 
 # No kernel keeps us waiting for long; a lost answer must not keep pppd or dhclient.
-TIMEOUT_SECONDS = 5.0
+TIMEOUT_SECONDS = 5
 
 
 class Refused(Exception):
@@ -84,7 +86,8 @@ class Door:
         self._make = make or socket
         self._others: dict[type[Door], Door] = {}
         self._socket = self._make(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, self.PROTOCOL)
-        self._socket.settimeout(TIMEOUT_SECONDS)
+        # Of the kernel's own, not settimeout(): with that each of 100 messages would take a poll(2) more.
+        self._socket.setsockopt(SOL_SOCKET, SO_RCVTIMEO, _TIMEVAL.pack(TIMEOUT_SECONDS, 0))
         # Strict checking makes the kernel obey the filters of a dump (Linux 4.20).
         self._socket.setsockopt(_SOL_NETLINK, _STRICT_CHK, 1)
         self._socket.setsockopt(_SOL_NETLINK, _EXT_ACK, 1)
@@ -109,9 +112,15 @@ class Door:
         self._socket.sendto(message, (0, 0))
         return self._sequence
 
+    def _receive(self, size: int) -> bytes:
+        try:
+            return self._socket.recv(size)
+        except BlockingIOError:
+            raise TimeoutError(ETIMEDOUT, f"no answer from netlink for {TIMEOUT_SECONDS} s") from None
+
     def _answers(self, sequence: int) -> "Iterator[tuple[int, int, bytes]]":
         while True:
-            data = self._socket.recv(1 << 17)
+            data = self._receive(1 << 17)
             offset, end = 0, len(data)
             while offset + _HEADER_SIZE <= end:
                 length, kind, flags, number, _ = HEADER.unpack_from(data, offset)
@@ -173,21 +182,23 @@ class Door:
     def _dump(self, kind: int, body: bytes) -> "tuple[Answers, bool]":
         self._send(kind, DUMP, body)
         answers = Answers()
-        interrupted = False
+        seen = 0
+        begin = _BEGIN.unpack_from
         while True:
-            data = self._socket.recv(1 << 16)
+            data = self._receive(1 << 16)
             offsets: list[int] = []
+            keep = offsets.append
             offset, end = 0, len(data)
+            # With 300 links up this loop is run 1200 times by each event.
             while offset < end:
-                # Types below 16 are netlink's own words (DONE, ERROR); the second byte is nfnetlink's subsystem.
-                if data[offset + 4] < 16 and not data[offset + 5]:
+                length, kind, flags = begin(data, offset)
+                seen |= flags
+                if kind < 16:  # netlink's own words: DONE, ERROR
                     _raise_for_end(data, offset)
                     answers.keep(data, offsets)
-                    return answers, interrupted or bool(data[offset + 6] & DUMP_INTR)
-                if data[offset + 6] & DUMP_INTR:
-                    interrupted = True
-                offsets.append(offset)
-                offset += U32.unpack_from(data, offset)[0] + 3 & ~3
+                    return answers, bool(seen & DUMP_INTR)
+                keep(offset)
+                offset += length + 3 & ~3
             answers.keep(data, offsets)
 
 

@@ -113,9 +113,6 @@ class Socket:
         self._table = table
         self._answers: list[bytes] = []
 
-    def settimeout(self, seconds: float) -> None:
-        assert seconds
-
     def setsockopt(self, *what: int) -> None:
         assert what
 
