@@ -27,6 +27,9 @@ from multihook.paths import LEASES
 from multihook.sources import DOWN, RANK, UP, Event
 
 _MAGIC = "multihook lease 1"
+# Why a line (ipparam, linkname) is down whose interface a session of somebody else's has got, a dial-in's:
+# only the line's own event brings it back.
+TAKEN = "interface taken"
 _TEXTS = ("interface", "source", "reason", "ipparam", "linkname")
 _ADDRESSES = ("address", "former", "gateway", "server")
 _NUMBERS = ("since", "changed", "prefixlen")
@@ -223,7 +226,7 @@ def _record_up(lease: Lease, event: Event) -> None:
     lease.withdrawn = False
 
 
-def check(lease: Lease, facts: Facts, hint: bytes = b"", *, by_line: bool = False) -> Lease:
+def check(lease: Lease, facts: Facts, hint: bytes = b"") -> Lease:
     """The same lease as the kernel sees it.
 
     An address that its interface has is the link's, also while the interface is down: programs
@@ -231,12 +234,11 @@ def check(lease: Lease, facts: Facts, hint: bytes = b"", *, by_line: bool = Fals
     took down, has exactly one other: then that one is the link's, and no hook was told (pppd
     loses events when its scripts are slow).  An address that its source took back is replaced
     only by one with a way out: a peer, a default route of main, or `hint`, the configured
-    gateway, in its prefix.  With `by_line` (a link that ipparam or linkname names) by none: its
-    interface may be anybody's by now, a dial-in session's, and only its line's own event can tell.
+    gateway, in its prefix; and by none where the interface is TAKEN.
     """
     lease = lease.copy()
     interface = facts.interfaces.get(lease.interface)
-    address = _live_address(lease, interface, facts, hint, by_line) if interface else None
+    address = _live_address(lease, interface, facts, hint) if interface else None
     local = address.local if address else b""
     if local != lease.address:
         if lease.address:
@@ -247,7 +249,7 @@ def check(lease: Lease, facts: Facts, hint: bytes = b"", *, by_line: bool = Fals
                 lease.gateway = b""
             lease.reason = "found"
             lease.withdrawn = False
-        elif not lease.withdrawn:
+        elif not lease.withdrawn and lease.reason != TAKEN:
             lease.reason = "address gone"
             lease.source = "kernel"
         lease.address = local
@@ -258,13 +260,13 @@ def check(lease: Lease, facts: Facts, hint: bytes = b"", *, by_line: bool = Fals
     return lease
 
 
-def _live_address(lease: Lease, interface: Interface, facts: Facts, hint: bytes, by_line: bool) -> Address | None:
+def _live_address(lease: Lease, interface: Interface, facts: Facts, hint: bytes) -> Address | None:
     # The kernel takes 0.0.0.0 and multicast for addresses; a rule from one would catch what is not ours.
     there = [one for one in facts.addresses_of(interface, lease.family) if not why_unusable(one.local)]
     for address in there:
         if address.local == lease.address and lease.address:
             return address
-    if not interface.is_up or (lease.withdrawn and by_line):
+    if not interface.is_up or lease.reason == TAKEN:
         return None
     others = [address for address in there if address.is_candidate and not is_link_local(address.local)]
     if not lease.withdrawn and lease.address:

@@ -228,7 +228,7 @@ def _takes_from_a_line(found: Survey, events: list[tuple[str, Event]]) -> bool:
     """Whether a session of nobody's has come up on the interface (pppN) that a line had before."""
     interfaces = {event.interface for name, event in events if name not in found.config["links"]}
     records = (leases.load(name) for name in links.by_line(found.config)) if interfaces else ()
-    return any(record and record.interface in interfaces and not record.withdrawn for record in records)
+    return any(record and record.interface in interfaces and record.reason != leases.TAKEN for record in records)
 
 
 def _shares_segment(found: Survey, lease: Lease) -> bool:

@@ -196,6 +196,8 @@ def _one_link_an_interface(survey: Survey, events: list[tuple[str, Event]]) -> N
                 outdone = survey.after[lease.link] = lease.copy()
                 outdone.address = outdone.gateway = b""
                 outdone.withdrawn = True
+                if links.is_by_line(survey.config, lease.link):
+                    outdone.source, outdone.reason = "kernel", leases.TAKEN
                 survey.outdone.add(lease.link)
             else:
                 del survey.after[lease.link]
@@ -216,9 +218,7 @@ def _settle(survey: Survey) -> None:
     for name, lease in unchecked.items():
         checked = lease
         if name not in survey.outdone:
-            checked = leases.check(
-                lease, survey.facts, links.hint_for(config, name), by_line=links.is_by_line(config, name)
-            )
+            checked = leases.check(lease, survey.facts, links.hint_for(config, name))
             if name in survey.before and (why := links.keep_next_hop(checked, survey.before[name], survey.facts)):
                 survey.refused[name] = why
         if name not in config["links"]:
