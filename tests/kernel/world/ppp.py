@@ -95,7 +95,8 @@ class Session:
             self.provider.take_back(self.interface)
 
     def close(self) -> None:
-        """The interface is gone at both ends; nothing else."""
+        """The interface is gone at both ends; of what Debian's scripts wrote only what no ip-down took back."""
+        Path(f"/etc/resolv.conf.pppd-backup.{self.interface}").unlink(missing_ok=True)
         if self._shuttle:
             self._shuttle.kill()
             self._shuttle.wait()
