@@ -94,9 +94,12 @@ class Session:
         if self.provider:
             self.provider.take_back(self.interface)
 
-    def close(self) -> None:
-        """The interface is gone at both ends; of what Debian's scripts wrote only what no ip-down took back."""
+    def forget(self) -> None:
+        """At the end of a test: what Debian's scripts wrote, where no ip-down took it back."""
         Path(f"/etc/resolv.conf.pppd-backup.{self.interface}").unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """The interface is gone at both ends; nothing else."""
         if self._shuttle:
             self._shuttle.kill()
             self._shuttle.wait()

@@ -133,6 +133,7 @@ class World:
         event=False: as far as the address, no script. provider=None: nobody at the other end.
         """
         session = self.sessions[interface] = ppp.Session(self.box, provider, interface, local, remote, **more)
+        self._ends.callback(session.forget)
         self._ends.callback(session.close)
         if event:
             session.up_event()
