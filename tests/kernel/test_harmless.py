@@ -302,7 +302,8 @@ def test_the_callers_input_is_not_read(pending: World) -> None:
 
 def test_a_hook_starts_no_other_program(pending: World) -> None:
     """The kernel is asked directly. One fork, where SNAT had to be changed, and that child only ends."""
-    trace = pending.box.run("strace", "-f", "-qq", "-e", "trace=clone,clone3,fork,vfork,execve", *EVENT).stderr
+    words = ("-f", "-qq", "-e", "signal=none", "-e", "trace=clone,clone3,fork,vfork,execve")
+    trace = pending.box.run("strace", *words, *EVENT).stderr
     assert trace.count("execve(") == 1
     assert [line for line in trace.splitlines() if "execve(" not in line and "clone(" not in line] == []
     assert trace.count("clone(") == 1
@@ -325,7 +326,8 @@ def test_without_snat_a_hook_starts_no_other_process(pending: World) -> None:
     """Not one fork from the hook itself."""
     pending.configure(CONFIG + "snat = false\n")
     pending.multihook("sync", check=True)
-    trace = pending.box.run("strace", "-f", "-qq", "-e", "trace=clone,clone3,fork,vfork,execve", *EVENT).stderr
+    words = ("-f", "-qq", "-e", "signal=none", "-e", "trace=clone,clone3,fork,vfork,execve")
+    trace = pending.box.run("strace", *words, *EVENT).stderr
     assert [line for line in trace.splitlines() if "execve(" not in line] == []
     assert trace.count("execve(") == 1
     pending.sessions["ppp0"].up_event()
