@@ -5,8 +5,8 @@ was answered to a broadcast says RENEW and not REBIND, FAIL carries no addresses
 """
 
 from multihook.address import network_of
-from multihook.sources import CHECK, DOWN, UP, Event, checked_address, checked_interface
-from multihook.sources.dhcp import LONGEST_OPTION, fill, fill_routes
+from multihook.sources import CHECK, DOWN, UP, Event, checked_interface
+from multihook.sources.dhcp import LONGEST_OPTION, ended, fill, fill_routes
 
 _CLASSLESS = "new_rfc3442_classless_static_routes"
 
@@ -28,11 +28,7 @@ def translate(variables: dict[str, str]) -> Event | None:
     if reason in _UP:
         return _up(Event("dhclient", reason, interface, UP), variables)
     if reason in _DOWN:
-        event = Event("dhclient", reason, interface, DOWN)
-        event.address = checked_address(event, "address", "old_ip_address", variables.get("old_ip_address", ""))
-        if event.doubtful:
-            event.action = CHECK  # of which address it speaks is not known
-        return event
+        return ended(Event("dhclient", reason, interface, DOWN), variables)
     # A reason we do not know says that something happened: look, and believe nothing else.
     return Event("dhclient", "unknown reason", interface, CHECK)
 

@@ -1,7 +1,7 @@
 """What all DHCP clients say of a lease in the same words: address, routers, DNS servers, server (RFC 2132)."""
 
 from multihook.address import network_text, text, why_unusable
-from multihook.sources import Event, checked_address, checked_addresses, checked_gateway
+from multihook.sources import CHECK, Event, checked_address, checked_addresses, checked_gateway
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +19,14 @@ def fill(event: Event, variables: dict[str, str]) -> None:
     event.resolvers = checked_addresses(event, "resolvers", "new_domain_name_servers", resolvers)
     server = variables.get("new_dhcp_server_identifier", "")
     event.server = checked_address(event, "server", "new_dhcp_server_identifier", server)
+
+
+def ended(event: Event, variables: dict[str, str]) -> Event:
+    """The same event, with the address of the lease that is over; where that cannot be, one that only says to look."""
+    event.address = checked_address(event, "address", "old_ip_address", variables.get("old_ip_address", ""))
+    if event.doubtful:
+        event.action = CHECK
+    return event
 
 
 def fill_routes(event: Event, routers: str, option: str, routes: "Routes | None") -> None:

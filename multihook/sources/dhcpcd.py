@@ -7,8 +7,8 @@ NOCARRIER comes while the address is still there, and EXPIRE after it when that 
 
 from multihook.address import network_of, parse
 from multihook.files import number
-from multihook.sources import CHECK, DOWN, UP, Event, checked_address, checked_interface
-from multihook.sources.dhcp import LONGEST_OPTION, fill, fill_routes
+from multihook.sources import CHECK, DOWN, UP, Event, checked_interface
+from multihook.sources.dhcp import LONGEST_OPTION, ended, fill, fill_routes
 
 _UP = frozenset(("BOUND", "RENEW", "REBIND", "REBOOT", "TIMEOUT", "INFORM", "STATIC", "RECONFIGURE"))
 _DOWN = frozenset(("EXPIRE", "NAK", "STOP", "RELEASE"))
@@ -37,11 +37,7 @@ def translate(variables: dict[str, str]) -> Event | None:
     if reason in _UP:
         return _up(Event("dhcpcd", reason, interface, UP), variables)
     if reason in _DOWN:
-        event = Event("dhcpcd", reason, interface, DOWN)
-        event.address = checked_address(event, "address", "old_ip_address", variables.get("old_ip_address", ""))
-        if event.doubtful:
-            event.action = CHECK  # of which address it speaks is not known
-        return event
+        return ended(Event("dhcpcd", reason, interface, DOWN), variables)
     # A reason we do not know says that something happened: look, and believe nothing else.
     return Event("dhcpcd", reason if reason in _LOOK else "unknown reason", interface, CHECK)
 
