@@ -33,6 +33,25 @@ def rules_in_front(view: View) -> list[Rule]:
     return found
 
 
+def rules_to_segments(view: View) -> list[Rule]:
+    """The foreign rules in front of ours by which a route of main by one link takes what has another link's address.
+
+    wg-quick's second rule is one, `lookup main suppress_prefixlength 0`: ours for main leave out
+    whatever leaves by a link.  Raises Refused and OSError.
+    """
+    up = [path for link in view.links if not link.lan for path in link.paths.values() if path.is_up]
+    longest = max((route.prefixlen for path in up for route in path.mains), default=0)
+    if len({link.name for link in view.links if link.has_address}) < 2:
+        return []
+    limit, group = view.config["rule_base"] + routing.SOURCE_RULE, view.config["group"]
+    return [
+        rule
+        for rule in routing.rules_dump(view, INET).foreign_before(view.config["rt_proto"], limit)
+        if rule.looks_up and rule.table == routes.MAIN and rule.fits_everything()
+        and rule.suppress_prefixlen < longest and rule.suppress_ifgroup != group
+    ]  # fmt: skip
+
+
 def shown(rule: Rule) -> str:
     """A rule as `ip rule` shows it."""
     return f"{rule.priority}: {foreign(rule.text().partition(' priority ')[0])}"
@@ -42,6 +61,11 @@ def line(rule: Rule) -> str:
     """What is said of such a rule."""
     family = "" if rule.family == INET else f" ({FAMILY_NAMES[rule.family]})"
     return f"a foreign rule takes precedence over all links{family}: {shown(rule)}"
+
+
+def line_to_segments(rule: Rule) -> str:
+    """What is said of one of rules_to_segments()."""
+    return f"a foreign rule lets a link's address reach another link's network by that link: {shown(rule)}"
 
 
 def lines(view: View) -> list[str]:

@@ -60,6 +60,25 @@ def in_front(machine: Machine) -> Iterator[Finding]:
         )  # fmt: skip
 
 
+def to_segments(machine: Machine) -> Iterator[Finding]:
+    """A foreign rule for main in front of ours: what has one link's address leaves for another link's network by that."""
+    if machine.view is None:
+        return
+    told = [known_by(rule) for rule in front.rules_in_front(machine.view)]
+    everything = routing.rules_dump(machine.view, INET).all()
+    wireguard = next((rule for rule in everything if known_by(rule) == "wg-quick"), None)
+    for rule in front.rules_to_segments(machine.view):
+        mend = _moved(rule, _behind(machine) - 1)
+        if wireguard and "wg-quick" not in told:  # in_front has the same lines for its file
+            mend += _wireguard(machine, wireguard)
+        elif not wireguard:
+            mend += ("# and the same number in whatever makes this rule",)
+        yield Finding(
+            DEFEATS, "segment-rule", front.line_to_segments(rule),
+            "Answers and bound sockets of one link leave for the network of another by the wrong line.", mend,
+        )  # fmt: skip
+
+
 def _wireguard(machine: Machine, rule: Rule) -> tuple[str, ...]:
     """wg-quick with priorities of its own: `Table` other than auto makes it write no rules."""
     device = next((name for name in _devices(machine, rule.table) if name.isascii() and name.isprintable()), "NAME")
@@ -106,7 +125,7 @@ def among_ours(machine: Machine) -> Iterator[Finding]:
     if machine.view is None:
         return
     base = machine.config["rule_base"]
-    in_the_way = [rule.key for rule in front.rules_in_front(machine.view)]
+    in_the_way = [rule.key for find in (front.rules_in_front, front.rules_to_segments) for rule in find(machine.view)]
     for family in FAMILIES:
         dump = routing.rules_dump(machine.view, family)
         for rule in dump.foreign_before(machine.config["rt_proto"], base + front.BAND):
@@ -156,4 +175,4 @@ def _is_plain(rule: Rule) -> bool:
     return not (rule.source or rule.oif or rule.rest or rule.flags) and rule.suppress_prefixlen == NONE
 
 
-CHECKS = (in_front, for_our_addresses, among_ours, kernels_own)
+CHECKS = (in_front, to_segments, for_our_addresses, among_ours, kernels_own)

@@ -140,6 +140,7 @@ def _family(path: Path) -> dict[str, Any]:
 def _remarks(config: "run.Config", view: View, found: survey.Survey, shown: list[Link]) -> list[str]:
     """What else an administrator should know at three in the morning."""
     remarks = [front.line(rule) for rule in front.rules_in_front(view)]
+    remarks += [front.line_to_segments(rule) for rule in front.rules_to_segments(view)]
     told = heard_of(shown)
     for route in found.facts.defaults(INET):
         name = name_of(route.oif) if route.oif else ""

@@ -142,11 +142,17 @@ class Rule:
     def catches_everything(self) -> bool:
         """Whether it takes (nearly) every packet: without a selector, or all but those that it selects.
 
-        `fwmark 0/MASK` means what nobody has marked, so nearly all.  What the table has no route
-        for goes on to the next rule: whoever asks has to look there too.
+        What the table has no route for goes on to the next rule: whoever asks has to look there too.
         """
         if self.action == _NOP or self.suppress_prefixlen != NONE or (self.looks_up and self.table in (0, _LOCAL)):
             return False
+        return self.fits_everything()
+
+    def fits_everything(self) -> bool:
+        """Whether (nearly) every packet fits it: it has no selector, or is for all but those that it selects.
+
+        `fwmark 0/MASK` means what nobody has marked, so nearly all.
+        """
         _, destination_len, source_len, tos, *_ = _HEADER.unpack_from(self.raw)
         found = attributes(self.raw, _HEADER.size)
         selectors = found.keys() - _NO_SELECTORS

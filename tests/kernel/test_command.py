@@ -308,7 +308,7 @@ def test_a_foreign_rule_in_front_is_named(lines: World) -> None:
     lines.box.ip(
         "rule add from 192.0.2.0/24 lookup 300 priority 5000",
         "rule add fwmark 0x1 lookup 300 priority 5001",
-        "rule add lookup main suppress_prefixlength 0 priority 5002",
+        "rule add lookup main suppress_prefixlength 0 priority 9001",
         "rule add not fwmark 0xca6c lookup 51820 priority 9000",
         "rule add iif wan1 lookup 300 priority 5003",
         "rule add lookup 52 priority 5270",
@@ -321,6 +321,20 @@ def test_a_foreign_rule_in_front_is_named(lines: World) -> None:
         (remark,) = report(lines)["remarks"]
         assert "a foreign rule takes precedence over all links" in remark and rule.split()[-1] in remark
         lines.box.ip(f"rule del {rule}")
+
+
+def test_a_foreign_rule_by_which_main_comes_first_is_named(lines: World) -> None:
+    """wg-quick's second rule: what has one link's address reaches another link's network by that link."""
+    dsl = lines.sessions["ppp0"].local
+    assert "dev ppp0" in lines.route_get("198.51.100.1", "from", dsl)
+    lines.box.ip("rule add lookup main suppress_prefixlength 0 priority 6998")
+    assert "dev wan1" in lines.route_get("198.51.100.1", "from", dsl), "it does what is said of it"
+    (remark,) = report(lines)["remarks"]
+    assert "another link's network" in remark and "6998: from all lookup main suppress_prefixlength 0" in remark
+    found = json.loads(lines.multihook("doctor", "--json").stdout)["findings"]
+    (mend,) = [one["mend"] for one in found if one["name"] == "segment-rule"]
+    lines.box.run("sh", "-e", input="\n".join(mend))
+    assert "dev ppp0" in lines.route_get("198.51.100.1", "from", dsl) and report(lines)["remarks"] == []
 
 
 def test_another_network_namespace_is_refused(lines: World) -> None:

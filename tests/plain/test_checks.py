@@ -108,6 +108,10 @@ CASES: dict[str, Case] = {
         lambda s: (s.kernel.route("default", "eth1", table=52), s.kernel.rule(5270, 52)), DEFEATS, "front-rule", "numbers of Tailscale", "tailscale set --exit-node="),
     "somebody's catch-all": (
         lambda s: s.kernel.rule(7399, 254), DEFEATS, "front-rule", "7399: from all lookup main", "ip rule add from all lookup main priority 8100"),
+    "wg-quick's rule for main": (
+        lambda s: (wireguard(s), s.kernel.rule(6998, 254, protocol=0, suppress=0)), DEFEATS, "segment-rule", "6998: from all lookup main suppress_prefixlength 0", "ip rule add from all lookup main suppress_prefixlength 0 priority 8099"),
+    "main first, by anybody": (
+        lambda s: s.kernel.rule(7390, 254, suppress=0), DEFEATS, "segment-rule", "another link's network by that link: 7390", "whatever makes this rule"),
     "an old script's rule": (
         lambda s: s.kernel.rule(6999, 1, source="203.0.113.45"), DEFEATS, "address-rule", "address of dsl", "ip rule del from 203.0.113.45 lookup 1 priority 6999"),
     "among ours": (
@@ -264,6 +268,8 @@ FINE: dict[str, Callable[[Scene], object]] = {
     "exit in a function": lambda s: s.write("/etc/dhcp/dhclient-exit-hooks.d/aaa", "( x\n  exit 0 )\n"),
     "tailscale without an exit node": lambda s: (s.kernel.route("100.64.0.0/10", "eth1", table=52)),
     "wg-quick behind us": lambda s: (s.kernel.route("default", "eth1", table=300), s.kernel.rule(8100, 300, inverted=True, mark=(0xCA6C, 0xFFFFFF))),
+    "main first, behind ours": lambda s: s.kernel.rule(7999 + 2, 254, suppress=0),
+    "main first, where ours says the same": lambda s: s.kernel.rule(5000, 254, suppress=32),
     "a rule for a link's address behind ours": lambda s: s.kernel.rule(32765, 300, source="203.0.113.45"),
     "an exception for a link's address": lambda s: s.kernel.rule(6000, 254, source="203.0.113.45", suppress=0),
     "VRFs move local, but not behind us": lambda s: (no_rule(s, 0), s.kernel.rule(2000, 255, protocol=2)),
