@@ -6,8 +6,8 @@ import click
 
 from multihook.config import schema, tables, toml
 
-# sysexits.h: EX_CONFIG
-WRONG = 78
+# 78 is EX_CONFIG of sysexits.h.
+HIDDEN, WRONG = 1, 78
 _TABLES_SHOWN = 12
 
 
@@ -17,7 +17,7 @@ def check_config(file: tuple[str, ...]) -> None:
     """Check the configuration, or each FILE instead of it, without changing anything.
 
     Several FILEs are merged in their order, as the files in conf.d are.  Exit status: 0 right,
-    78 wrong.
+    78 wrong, 1 you may not read it.
     """
     try:
         document = toml.read(list(file), trusted=False) if file else toml.read(toml.installed())
@@ -28,7 +28,7 @@ def check_config(file: tuple[str, ...]) -> None:
         more = refused.count - len(refused.problems)
         if more:
             click.echo(f"and {more} more", err=True)
-        sys.exit(WRONG)
+        sys.exit(HIDDEN if refused.hidden else WRONG)
     tables.number(config, keep=False)
     for note in notes:
         click.echo(f"note: {note}")

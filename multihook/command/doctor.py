@@ -23,9 +23,13 @@ def doctor(as_json: bool) -> None:
     """Look for what on this machine defeats multihook, and say what to do about it.
 
     Nothing is changed.  Exit status: 0 nothing found (notes aside); 1 something defeats multihook,
-    or will; 78 the configuration is wrong.
+    or will, or you may not read the configuration; 78 that is wrong.
     """
-    report = _report()
+    config = compiled.load()
+    if config.get("hidden"):
+        click.echo(f"multihook: {config['error']}", err=True)
+        sys.exit(FOUND)
+    report = _report(config)
     if as_json:
         import json
 
@@ -35,9 +39,8 @@ def doctor(as_json: bool) -> None:
     sys.exit(report["exit_status"])
 
 
-def _report() -> dict[str, Any]:
+def _report(config: "dict[str, Any]") -> dict[str, Any]:
     """All that doctor knows, in the form of its JSON."""
-    config = compiled.load()
     here = machine.here(config)
     findings = _configuration(config) + checks.look(here)
     return {

@@ -39,7 +39,7 @@ def status(link: str | None, as_json: bool) -> None:
     """Show each link, or only LINK with the commands to look oneself.
 
     Exit status: 0 all links are up and the kernel agrees; 1 the kernel differs, or the last run
-    failed; 3 as decided, but a configured link is down or held out; 78 the configuration is wrong.
+    failed, or you may not look; 3 as decided, but a configured link is down or held out; 78 the configuration is wrong.
     """
     try:
         report = _report()
@@ -71,6 +71,8 @@ def _end(line: str) -> NoReturn:
 def _report() -> dict[str, Any]:
     """All that status knows, in the form of its JSON."""
     config = compiled.load()
+    if config.get("hidden"):
+        _end(config["error"])
     door = Door()
     found = survey.of_everything(config, door, [])
     survey.allot_tables(found, door, keep=False)

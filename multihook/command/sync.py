@@ -57,6 +57,8 @@ def _configuration(keep: bool) -> "tuple[run.Config, bool]":
     except toml.Refused as refused:
         for problem in refused.problems:
             click.echo(problem.line(), err=True)
+        if refused.hidden:
+            sys.exit(console.FAILED)
         config = compiled.load()
         if not config["usable"]:
             console.fail("there is no last good configuration either; nothing is done", console.WRONG_CONFIGURATION)

@@ -83,7 +83,8 @@ def load() -> "Config":
     """The configuration in force, for hooks; never raises for what a user or a disk can do.
 
     While the files are wrong it is the last good one, with `error` saying what is wrong; with no
-    last good one `usable` is False, and the kernel is to be left as it is.
+    last good one `usable` is False, and the kernel is to be left as it is.  Where whoever asks may
+    not read them, `hidden` is there and True: nothing is known to be wrong, and nothing is known.
     """
     stored = _read_cache()
     if stored is not None:
@@ -220,10 +221,12 @@ def _renew(known_error: str) -> "Config":
     from multihook.config import toml
 
     watch, provisional = _look()
+    hidden = False
     try:
         return _compile(watch, provisional, keep=True)
     except toml.Refused as refused:
         line = refused.line()
+        hidden = refused.hidden
         provisional = provisional or refused.passing
     except Exception as error:  # noqa: BLE001  # a mistake of ours: the hook goes on all the same
         line = f"the configuration could not be read: {type(error).__name__}: {journal.foreign(str(error))}"
@@ -231,6 +234,8 @@ def _renew(known_error: str) -> "Config":
     watch[0].append((paths.LAST_GOOD, _stamp(paths.LAST_GOOD)))
     config = _read_last_good()
     config["error"] = line
+    if hidden:
+        config["hidden"] = True
     if line != known_error and geteuid() == 0:  # `status` of anybody else has it on the screen
         way_on = "the last good configuration stays in force" if config["usable"] else "nothing will be changed"
         journal.write(journal.WARNING, f"{line}; until it is mended {way_on} (multihook check-config)")

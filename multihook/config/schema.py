@@ -32,6 +32,7 @@ Checker = Callable[[Any], Any]
 #   digest                   identity of this configuration; format, version: who made it
 #   error                    what is wrong with the newest files; the rest is then the last good configuration
 #   usable                   False: there is no good configuration, leave the kernel alone
+#   hidden                   there where whoever asks may not read the files (see compiled.load), never for root
 Config = dict[str, Any]
 Link = dict[str, Any]
 

@@ -68,13 +68,17 @@ class Refused(Exception):
     """The configuration is wrong; all of it is refused.
 
     `problems` are the first of `count`; `passing` when it is the disk or the machine, not the content,
-    so that it is worth another look without a change.
+    so that it is worth another look without a change; `hidden` when nothing is known to be wrong, only
+    that whoever asks may not read it: root can.
     """
 
-    def __init__(self, problems: list[Problem], count: int = 0, passing: bool = False) -> None:
+    def __init__(
+        self, problems: list[Problem], count: int = 0, passing: bool = False, hidden: bool = False
+    ) -> None:
         self.problems = problems
         self.count = max(count, len(problems))
         self.passing = passing
+        self.hidden = hidden
         super().__init__(self.line())
 
     def line(self) -> str:
@@ -128,6 +132,7 @@ def read(names: list[str], trusted: bool = True) -> Document:
     document = Document({}, {}, [])
     problems = []
     passing = False
+    hidden = 0
     left = LIMIT
     for path in names:
         try:
@@ -143,6 +148,7 @@ def read(names: list[str], trusted: bool = True) -> Document:
             problems.append(_unreadable(path, error))
         except OSError as error:
             problems.append(_unreadable(path, error))
+            hidden += _is_hidden(error)
             passing = passing or not (isinstance(error, files.Untrusted) or error.errno in (EACCES, EPERM))
         except Refused as refused:
             problems += refused.problems
@@ -150,7 +156,7 @@ def read(names: list[str], trusted: bool = True) -> Document:
             document.paths.append(path)
             _merge(document, document.content, content, path, ())
     if problems:
-        raise Refused(problems, passing=passing)
+        raise Refused(problems, passing=passing, hidden=hidden == len(problems))
     return document
 
 
@@ -160,7 +166,8 @@ def _believe_folder(path: str) -> list[str]:
         error = OSError(-mode, strerror(-mode))
         if isinstance(error, FileNotFoundError):
             return []
-        raise Refused([_unreadable(path, error)], passing=not isinstance(error, (NotADirectoryError, PermissionError)))
+        passing = not isinstance(error, (NotADirectoryError, PermissionError))
+        raise Refused([_unreadable(path, error)], passing=passing, hidden=_is_hidden(error))
     if owner not in (0, geteuid()):
         raise Refused([Problem(path, "", "", f"belongs to user {owner}; chown root {path}")])
     if mode & 0o022:
@@ -179,6 +186,11 @@ def _bytes(path: str, trusted: bool) -> bytes:
         return file.read(LIMIT + 1)
 
 
+def _is_hidden(error: OSError) -> bool:
+    """Whether root could read what we may not."""
+    return isinstance(error, PermissionError) and geteuid() != 0
+
+
 def _unreadable(path: str, error: OSError) -> Problem:
     why = error.strerror or ""
     if isinstance(error, files.Untrusted):
@@ -186,7 +198,7 @@ def _unreadable(path: str, error: OSError) -> Problem:
     hints = {
         FileNotFoundError: "the name leads to no file; put one there or take the name away",
         NotADirectoryError: "a folder belongs there",
-        PermissionError: "read it as root",
+        PermissionError: "root can read it: try sudo" if _is_hidden(error) else "look at its mode and folders",
     }
     return Problem(path, "", "", f"cannot be read: {why}; {hints.get(type(error), 'try again')}")
 

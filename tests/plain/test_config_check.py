@@ -1,12 +1,18 @@
 """multihook check-config: what it prints and its exit status."""
 
+import os
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 from config_machine import Machine, make_machine
 
 from multihook.command.check_config import check_config
+from multihook.command.doctor import doctor
+from multihook.command.status import status
+from multihook.command.sync import sync
+from multihook.config import toml
 
 
 @pytest.fixture
@@ -89,3 +95,56 @@ def test_help_names_the_exit_status(machine: Machine) -> None:
     result = run("--help")
     assert result.exit_code == 0
     assert "78 wrong" in result.output
+
+
+# --- what only root may read ---
+
+
+def not_for_us(monkeypatch: pytest.MonkeyPatch, *, root: bool) -> None:
+    """No file of the configuration can be read, by root or by somebody else."""
+
+    def refuse(path: str, trusted: bool) -> bytes:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(toml, "_bytes", refuse)
+    monkeypatch.setattr(toml, "geteuid", lambda: 0 if root else os.geteuid() or 1000)
+
+
+@pytest.mark.parametrize("command", [check_config, status, doctor, sync])
+def test_what_may_not_be_read_is_not_called_wrong(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, command: click.Command
+) -> None:
+    not_for_us(monkeypatch, root=False)
+    result = CliRunner().invoke(command, catch_exceptions=False)
+    said = f"{machine.settings}: cannot be read: Permission denied; root can read it: try sudo\n"
+    assert result.exit_code == 1
+    assert result.output.removeprefix("multihook: ") == said
+
+
+def test_a_folder_that_may_not_be_read_is_not_called_wrong(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(toml, "geteuid", lambda: os.geteuid() or 1000)
+    monkeypatch.setattr(toml, "listing", lambda path, ending: (-13, 0, []))
+    result = run()
+    assert result.exit_code == 1 and result.output.endswith("root can read it: try sudo\n")
+
+
+def test_what_root_may_not_read_is_wrong(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    not_for_us(monkeypatch, root=True)
+    result = run()
+    assert result.exit_code == 78 and "sudo" not in result.output
+
+
+def test_what_is_wrong_beside_it_is_wrong(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One file may not be read, another is no TOML: that is known."""
+    machine.write("x", "a.toml")
+    machine.write("", "b.toml")
+    real = toml._bytes
+
+    def refuse(path: str, trusted: bool) -> bytes:
+        if path.endswith("b.toml"):
+            raise PermissionError(13, "Permission denied", path)
+        return real(path, trusted)
+
+    monkeypatch.setattr(toml, "_bytes", refuse)
+    monkeypatch.setattr(toml, "geteuid", lambda: os.geteuid() or 1000)
+    assert run().exit_code == 78
