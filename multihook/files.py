@@ -4,7 +4,7 @@ Each path is opened without following a symbolic link at its end, without blocki
 is believed only when it is a plain file of the right owner that nobody else can write.
 """
 
-from errno import EEXIST, EINVAL, ELOOP, ENOENT, ENOTDIR, ENOTSUP
+from errno import EINVAL, ELOOP, ENOENT, ENOTDIR, ENOTSUP
 from posix import (
     O_CLOEXEC,
     O_CREAT,
@@ -152,14 +152,26 @@ def replace(path: str, content: bytes, mode: int = 0o644, durable: bool = False,
     """
     temporary = f"{path}.{getpid()}.new"
     try:
-        fd = posix_open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
-    except OSError as error:
-        if error.errno != EEXIST:
-            error.filename = path  # what it is about; the temporary name is another one each time
+        _write_anew(temporary, content, mode, durable, like)
+        try:
+            rename(temporary, path)
+        except OSError:
+            remove(temporary)
             raise
+    except OSError as error:
+        # What it is about: the temporary name is another one each time, and write(2) names nothing.
+        error.filename, error.filename2 = path, None
+        raise
+
+
+def _write_anew(temporary: str, content: bytes, mode: int, durable: bool, like: int) -> None:
+    flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW
+    try:
+        fd = posix_open(temporary, flags, 0o600)
+    except FileExistsError:
         # Left by a killed run whose process number we got; the folder is root's own.
         unlink(temporary)
-        fd = posix_open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
+        fd = posix_open(temporary, flags, 0o600)
     try:
         try:
             rest = content
@@ -173,7 +185,6 @@ def replace(path: str, content: bytes, mode: int = 0o644, durable: bool = False,
                 fsync(fd)
         finally:
             close(fd)
-        rename(temporary, path)
     except OSError:
         remove(temporary)
         raise

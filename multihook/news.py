@@ -161,7 +161,11 @@ def tell(heard: list[News]) -> None:
     for number, one in enumerate(heard):
         lines = [_MAGIC, *(f"{name}={value}" for name, value in one.environment().items()), "end\n"]
         name = f"{one.link}.{clock_gettime_ns(CLOCK_BOOTTIME):020d}-{getpid()}-{number}"
-        replace(f"{NEWS}/{name}", "\n".join(lines).encode(), 0o600)
+        try:
+            replace(f"{NEWS}/{name}", "\n".join(lines).encode(), 0o600)
+        except OSError as error:
+            error.filename = NEWS  # as in spool.put()
+            raise
         if too_many := waiting(one.link)[:-MOST_WAITING]:
             repeats.warn(f"{one.link} changes faster than the programs in {NOTIFY} run; not all of it is told")
             for old in too_many:

@@ -52,7 +52,11 @@ def put(told: Told) -> str:
     parts.append("end")
     data = b"\0".join(part.encode("utf-8", "surrogateescape") for part in parts)
     name = f"{clock_gettime_ns(CLOCK_BOOTTIME):020d}-{getpid()}"
-    replace(f"{SPOOL}/{name}", data, 0o600)
+    try:
+        replace(f"{SPOOL}/{name}", data, 0o600)
+    except OSError as error:
+        error.filename = SPOOL  # the name is another one each time, and the log counts what repeats
+        raise
     return name
 
 

@@ -202,6 +202,8 @@ def test_when_any_step_of_replacing_fails_the_old_file_stands_and_nothing_is_lef
     with pytest.raises(OSError) as caught:
         replace(str(path), b"new", durable=True)
     assert caught.value.errno == code
+    # Never the temporary name, which differs each time: the log counts what repeats.
+    assert files.explain(caught.value) == f"{path}: {os.strerror(code)}"
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["file"]
     assert os.listdir("/proc/self/fd") == descriptors
@@ -275,7 +277,7 @@ def test_on_a_full_disk_the_old_file_stands_and_nothing_is_left(tmp_path: Path) 
     place.mkdir()
     said = on_a_tiny_disk(place)
     problem, outcome = said.stdout.splitlines()
-    assert problem in ("No space left on device", "File too large"), said
+    assert problem in (f"{place}/file: No space left on device", f"{place}/file: File too large"), said
     assert outcome == "b'old' ['file']"
 
 
@@ -283,8 +285,9 @@ def test_replacing_where_there_is_no_folder_or_a_folder_in_the_place_fails_and_l
     with pytest.raises(FileNotFoundError):
         replace(str(tmp_path / "no" / "file"), b"x")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(OSError):
+    with pytest.raises(OSError) as caught:
         replace(str(tmp_path / "folder"), b"x")
+    assert files.explain(caught.value) == f"{tmp_path}/folder: Is a directory"
     assert os.listdir(tmp_path) == ["folder"]
 
 

@@ -129,7 +129,8 @@ def test_a_full_run_folder_keeps_no_routing_from_being_right(
     monkeypatch.setattr(news, "replace", full)
     listener.machine.drain(ip_up("ppp0", ONE))
     assert any(line.startswith("7400:") for line in listener.machine.ours()[0])
-    assert len([line for line in listener.machine.log if "No space left" in line]) == 1
+    (said,) = [line for line in listener.machine.log if "No space left" in line]
+    assert f"state is not saved: {paths.NEWS}: No space left" in said
     monkeypatch.undo()
 
 

@@ -40,6 +40,15 @@ def test_the_folders_are_for_root_alone(folders: Path) -> None:
     spool.prepare()
 
 
+def test_what_cannot_be_spooled_is_said_in_the_same_words_each_time(folders: Path) -> None:
+    """The log counts what repeats, and no event's name is that of another."""
+    folders.rmdir()
+    folders.symlink_to(folders)
+    with pytest.raises(OSError) as caught:
+        spool.put(TOLD)
+    assert files.explain(caught.value) == f"{folders}: Too many levels of symbolic links"
+
+
 @pytest.mark.parametrize("told", [
     TOLD,
     Told("dhclient", [], {"reason": "BOUND", "interface": "eth1", "new_domain_name_servers": ""}),
