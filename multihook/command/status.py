@@ -16,6 +16,7 @@ from multihook.journal import foreign
 from multihook.kernel.facts import name_of
 from multihook.kernel.rtnetlink import Door, Refused
 from multihook.links import Link, Path
+from multihook.lock import PATIENCE_SECONDS
 from multihook.managers import heard_of, silent_manager, what_it_tells
 from multihook.paths import LOCK
 
@@ -25,6 +26,8 @@ JSON_VERSION = 1
 AGREES, DIFFERS, DOWN, WRONG_CONFIGURATION = 0, 1, 3, 78
 _WORST = (WRONG_CONFIGURATION, DIFFERS, DOWN, AGREES)
 _SHOWN_DIFFERENCES = 6
+_GLANCE_SECONDS = 0.02
+_PAUSE_SECONDS = 0.5
 
 
 def _complete_link(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
@@ -42,7 +45,7 @@ def status(link: str | None, as_json: bool) -> None:
     failed, or you may not look; 3 as decided, but a configured link is down or held out; 78 the configuration is wrong.
     """
     try:
-        report = _report()
+        report = _settled()
     except Refused as error:
         _end(f"the kernel does not answer: {error.reason}")
     except OSError as error:
@@ -66,6 +69,25 @@ def _end(line: str) -> NoReturn:
 
 
 # --- what there is to say ---
+
+
+def _settled() -> dict[str, Any]:
+    """What there is to say once nobody is at work: what a run is about to make differs for a moment only.
+
+    A difference counts when it is there again with nobody at work in between.  Only root sees who
+    holds the lock; for anybody else it counts after a pause.
+    """
+    report = _report()
+    end = time.monotonic() + PATIENCE_SECONDS
+    while report["differences"] and time.monotonic() < end:
+        if geteuid() != 0:
+            time.sleep(_PAUSE_SECONDS)
+        while _holder() and time.monotonic() < end:
+            time.sleep(_GLANCE_SECONDS)
+        before, report = report, _report()
+        if report["differences"] == before["differences"] and not _holder():
+            break
+    return report
 
 
 def _report() -> dict[str, Any]:

@@ -1,13 +1,11 @@
 """multihook status on a painted machine: what it says, what it remarks, and its exit status."""
 
+import pytest
 from click.testing import CliRunner, Result
 from test_run import Machine, both_up, machine, machines  # noqa: F401
 
-import pytest
-
 from multihook.command import status
-from multihook.config import compiled
-from multihook.kernel import facts
+from multihook.kernel import facts, rules
 
 
 @pytest.fixture
@@ -35,3 +33,71 @@ def test_a_foreign_rule_by_which_main_comes_first_is_remarked(shown: Machine) ->
     shown.kernel.rule(6998, 254, protocol=0, suppress=0)
     line = "Note: a foreign rule lets a link's address reach another link's network by that link: 6998: from all lookup main suppress_prefixlength 0.\n"
     assert line in run().output
+
+
+# --- beside a running command ---
+
+
+@pytest.fixture
+def rule(shown: Machine) -> bytes:
+    """One of our rules, which is missing now."""
+    ours = next(one for one in shown.kernel.rules if rules._parse(one).priority == 7400)
+    shown.kernel.rules.remove(ours)
+    return ours
+
+
+def test_what_is_missing_differs(shown: Machine, rule: bytes) -> None:
+    result = run()
+    assert result.exit_code == 1 and "The kernel differs" in result.output and "ip rule add" in result.output
+
+
+def test_what_a_run_is_about_to_make_does_not_differ(shown: Machine, rule: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody holds the lock, makes what is missing, and gives it back."""
+    asked = []
+
+    def holder() -> int | None:
+        asked.append(1)
+        if len(asked) == 3:
+            shown.kernel.rules.append(rule)
+        return 4711 if len(asked) < 3 else None
+
+    monkeypatch.setattr(status, "_holder", holder)
+    result = run()
+    assert result.exit_code == 0 and "The kernel agrees" in result.output
+    assert "4711" not in result.output
+
+
+def test_a_run_that_ended_while_we_looked_does_not_differ(
+    shown: Machine, rule: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lock is free again when we ask who has it."""
+
+    def holder() -> None:
+        if rule not in shown.kernel.rules:
+            shown.kernel.rules.append(rule)
+
+    monkeypatch.setattr(status, "_holder", holder)
+    assert run().exit_code == 0
+
+
+def test_who_holds_the_lock_for_too_long_is_named(shown: Machine, rule: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status, "_holder", lambda: 4711)
+    monkeypatch.setattr(status, "PATIENCE_SECONDS", 0.1)
+    result = run()
+    assert result.exit_code == 1 and "Note: the lock is held by process 4711.\n" in result.output
+
+
+def test_who_cannot_see_the_lock_looks_twice(shown: Machine, rule: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 1:
+            shown.kernel.rules.append(rule)
+
+    monkeypatch.setattr(status.time, "sleep", sleep)
+    monkeypatch.setattr(status, "geteuid", lambda: 1000)
+    assert run().exit_code == 0 and slept == [0.5]
+    shown.kernel.rules.remove(rule)
+    slept.append(0)
+    assert run().exit_code == 1 and slept == [0.5, 0, 0.5]
