@@ -355,7 +355,7 @@ def resolve(name: str, table: int, config: "Config", lease: Lease | None, facts:
         path = Path(lease, lease.is_up and link.interface is not None and link.interface.is_up)
         link.paths[lease.family] = path
         if lease.held:
-            link.notes.append("down by hand")
+            link.notes.append(f"down by hand; `multihook up {lease.interface}` takes it back")
         way_out(path, link, hint_for(config, name), facts)
     if link.interface:
         if link.interface.group not in (0, config["group"]):

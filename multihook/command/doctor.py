@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from multihook import __version__, checks
+from multihook import __version__, checks, run
 from multihook.checks import machine
 from multihook.config import compiled
 from multihook.journal import foreign
@@ -42,7 +42,7 @@ def doctor(as_json: bool) -> None:
 def _report(config: "dict[str, Any]") -> dict[str, Any]:
     """All that doctor knows, in the form of its JSON."""
     here = machine.here(config)
-    findings = _configuration(config) + checks.look(here)
+    findings = _configuration(config) + _held() + checks.look(here)
     return {
         "version": JSON_VERSION,
         "multihook": __version__,
@@ -61,6 +61,14 @@ def _configuration(config: "dict[str, Any]") -> list[checks.Finding]:
     mend = ("multihook check-config", "multihook sync")
     what = f"the configuration is wrong: {foreign(config['error'])}"
     return [checks.Finding(checks.DEFEATS, "configuration", what, why, mend)]
+
+
+def _held() -> list[checks.Finding]:
+    if not run.is_held():
+        return []
+    what = "`multihook flush` took everything out of the kernel, and it stays out: that was on purpose"
+    why = "No link is kept right. Any `multihook sync`, also one that stands below, ends that."
+    return [checks.Finding(checks.WARNING, "held", what, why, ("multihook sync    # when it is to come back",))]
 
 
 def _exit_status(config: "dict[str, Any]", findings: list[checks.Finding]) -> int:

@@ -115,7 +115,7 @@ def _apply(door: Door, event: Event) -> None:
     for failure in outcome.failures:
         click.echo(f"{failure.link}: {failure.line}" if failure.link else failure.line, err=True)
     lease = outcome.survey.after.get(name)
-    if event.action == UP and lease and not outcome.lines:
+    if event.action == UP and lease and not outcome.lines and not run.is_held():
         shown = "is the only line: nothing is changed for it" if outcome.survey.lone else "is in line already"
         click.echo(f"{name}: {text(lease.address)} on {event.interface} {shown}")
     if event.action == UP and not lease:

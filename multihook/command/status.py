@@ -50,6 +50,7 @@ def status(link: str | None, as_json: bool) -> None:
         _end(f"the kernel does not answer: {error.reason}")
     except OSError as error:
         _end(explain(error))
+    summary = _summary(report)
     if link is not None:
         report["links"] = [one for one in report["links"] if one["name"] == link]
         if not report["links"]:
@@ -59,7 +60,7 @@ def status(link: str | None, as_json: bool) -> None:
 
         click.echo(json.dumps(report, indent=2))
     else:
-        _print(report, alone=link is not None)
+        _print(report, summary, alone=link is not None)
     sys.exit(report["exit_status"])
 
 
@@ -221,14 +222,14 @@ def _exit_status(report: dict[str, Any]) -> int:
 # --- how it looks ---
 
 
-def _print(report: dict[str, Any], *, alone: bool) -> None:
+def _print(report: dict[str, Any], summary: str, *, alone: bool) -> None:
     if report["links"]:
         _print_table(report["links"])
         click.echo()
     for one in report["links"]:
         for note in one["notes"]:
             click.echo(f"{one['name']}: {note}.")
-    click.echo(_summary(report))
+    click.echo(summary)  # of the whole machine, as the exit status is
     for remark in report["remarks"]:
         click.echo(f"Note: {remark}.")
     for command in report["differences"][:_SHOWN_DIFFERENCES]:

@@ -1,11 +1,17 @@
 """multihook status on a painted machine: what it says, what it remarks, and its exit status."""
 
+from contextlib import nullcontext
+
 import pytest
 from click.testing import CliRunner, Result
-from test_run import Machine, both_up, machine, machines  # noqa: F401
+from test_run import Machine, both_up, expire, machine, machines  # noqa: F401
 
-from multihook.command import status
+from multihook import checks
+from multihook import run as multihook_run
+from multihook.checks import machine as checked
+from multihook.command import console, doctor, hands, status
 from multihook.kernel import facts, rules
+from multihook.sources import CHECK, Event
 
 
 @pytest.fixture
@@ -14,7 +20,8 @@ def shown(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Machine:  # noqa
     both_up(machine)
     for module in (status, facts):
         monkeypatch.setattr(module, "name_of", machine.kernel.name)
-    monkeypatch.setattr(status, "Door", machine.kernel.door)
+    for module in (status, checked):
+        monkeypatch.setattr(module, "Door", machine.kernel.door)
     return machine
 
 
@@ -101,3 +108,44 @@ def test_who_cannot_see_the_lock_looks_twice(shown: Machine, rule: bytes, monkey
     shown.kernel.rules.remove(rule)
     slept.append(0)
     assert run().exit_code == 1 and slept == [0.5, 0, 0.5]
+
+
+# --- one link, and what was taken out by hand ---
+
+
+def test_of_one_link_the_count_is_that_of_all_as_the_exit_status_is(shown: Machine) -> None:
+    shown.kernel.no_address("eth1", "198.51.100.7")
+    shown.drain(expire("eth1", "198.51.100.7"))
+    result = run("dsl")
+    assert "cable" not in result.output
+    assert "1 of 2 links are up. The kernel agrees with all of it.\n" in result.output
+    assert result.exit_code == 3
+
+
+def test_of_a_link_that_is_held_it_says_what_takes_it_back(shown: Machine) -> None:
+    event = Event("command", "down by hand", "eth1", CHECK)
+    multihook_run.run(shown.config, shown.kernel.door(), [("cable", event)])
+    result = run()
+    assert "cable: down by hand; `multihook up eth1` takes it back.\n" in result.output and result.exit_code == 3
+
+
+@pytest.fixture
+def flushed(shown: Machine) -> Machine:
+    """After `multihook flush`."""
+    (shown.root / "run/multihook/held").write_text("x")
+    return shown
+
+
+def test_up_after_a_flush_says_one_thing(flushed: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "working", lambda: nullcontext(flushed.kernel.door()))
+    result = CliRunner().invoke(hands.up, ["eth1"], catch_exceptions=False)
+    assert result.output == "Recorded; everything is held out of the kernel until `multihook sync`.\n"
+
+
+def test_doctor_says_that_it_was_flushed_on_purpose(flushed: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "look", lambda here: [])
+    result = CliRunner().invoke(doctor.doctor, catch_exceptions=False)
+    assert result.output.startswith("WARNING (held): `multihook flush` took everything out") and result.exit_code == 1
+    (flushed.root / "run/multihook/held").unlink()
+    result = CliRunner().invoke(doctor.doctor, catch_exceptions=False)
+    assert "flush" not in result.output and result.exit_code == 0
