@@ -3,8 +3,11 @@
 import sys
 
 import click
+import netifaces
 
+from multihook.checks.links import not_there
 from multihook.config import schema, tables, toml
+from multihook.journal import foreign
 
 # 78 is EX_CONFIG of sysexits.h.
 HIDDEN, WRONG = 1, 78
@@ -30,9 +33,18 @@ def check_config(file: tuple[str, ...]) -> None:
             click.echo(f"and {more} more", err=True)
         sys.exit(HIDDEN if refused.hidden else WRONG)
     tables.number(config, keep=False)
-    for note in notes:
+    for note in notes + _missing(config):
         click.echo(f"note: {note}")
     click.echo(summary(config))
+
+
+def _missing(config: schema.Config) -> list[str]:
+    """Notes on interfaces that are not there: none is an error, as the file may be for later or for elsewhere."""
+    notes = []
+    for name, (interface, near) in not_there(config, netifaces.interfaces()).items():
+        guess = f"; did you mean {foreign(near[0])}?" if near else ""
+        notes.append(f"link.{name}.interface: there is no interface {interface} here now{guess}")
+    return notes[: schema.LIMIT]
 
 
 def summary(config: schema.Config) -> str:

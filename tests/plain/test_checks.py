@@ -82,6 +82,12 @@ def no_gateway(scene: Scene) -> None:
     scene.write("/run/multihook/leases/cable.inet", lease.render())
 
 
+def unplugged(link: str, interface: str) -> leases.Lease:
+    lease = leases.Lease(link, interface)
+    lease.source, lease.reason, lease.withdrawn = "dhclient", "BOUND", True
+    return lease
+
+
 # what is spoilt; severity, name; words of the finding; words of its mend
 Case = tuple[Callable[[Scene], object], str, str, str, str]
 CASES: dict[str, Case] = {
@@ -208,6 +214,12 @@ CASES: dict[str, Case] = {
     "glftpd.conf with us twice": (
         lambda s: (setattr(s, "settings", f"{s.settings}[glftpd]\n"), s.write("/etc/glftpd.conf", "include /etc/multilink.conf\n" * 2)), WARNING, "glftpd", "more than once", "multihook sync"),
     "no next hop": (no_gateway, DEFEATS, "next-hop", "for cable (eth1)", 'gateway = "ADDRESS"'),
+    "misspelt interface": (
+        lambda s: (s.kernel.link("enp3s0"), setattr(s, "settings", s.settings + '[link.x]\ninterface = "ens3p0"\n')),
+        WARNING, "no-interface", "x waits for ens3p0, and there is no such interface", 'interface = "enp3s0"'),
+    "interface that is like no other": (
+        lambda s: setattr(s, "settings", s.settings + '[link.x]\ninterface = "wwan0"\n'),
+        NOTE, "no-interface", "There are: eth1, ppp0.", ""),
     "another group": (lambda s: s.kernel.set("eth1", group=7), WARNING, "group", "interface group 7", "lan = true"),
 }  # fmt: skip
 
@@ -297,6 +309,10 @@ FINE: dict[str, Callable[[Scene], object]] = {
     "12 with sysctl.conf": lambda s: s.write("/etc/sysctl.conf", "net.ipv4.ip_forward=1\n"),
     "nftables off": lambda s: s.remove(f"{UNITS}/sysinit.target.wants/nftables.service"),
     "glftpd.conf with us first": lambda s: (setattr(s, "settings", f"{s.settings}[glftpd]\n"), s.write("/etc/glftpd.conf", "# x\ninclude /etc/multilink.conf\r\nsitename x\n")),
+    "a session that is not up": lambda s: setattr(s, "settings", s.settings + '[link.x]\ninterface = "ppp7"\n'),
+    "a card that was there": lambda s: (
+        setattr(s, "settings", s.settings + '[link.x]\ninterface = "eth7"\n'),
+        s.write("/run/multihook/leases/x.inet", unplugged("x", "eth7").render())),
     "own executable": lambda s: s.write("/etc/multihook/notify.d/mail", mode=0o755),
 }  # fmt: skip
 

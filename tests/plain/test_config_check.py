@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import click
+import netifaces
 import pytest
 from click.testing import CliRunner, Result
 from config_machine import Machine, make_machine
@@ -15,8 +16,12 @@ from multihook.command.sync import sync
 from multihook.config import toml
 
 
+HERE = ["lo", "eth0", "eth1", "a", "b", *(f"a{n}" for n in range(13))]
+
+
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    monkeypatch.setattr(netifaces, "interfaces", lambda: HERE)
     return make_machine(tmp_path, monkeypatch)
 
 
@@ -95,6 +100,18 @@ def test_help_names_the_exit_status(machine: Machine) -> None:
     result = run("--help")
     assert result.exit_code == 0
     assert "78 wrong" in result.output
+
+
+def test_an_interface_that_is_not_there_is_noted_and_no_error(machine: Machine) -> None:
+    text = "".join(f'[link.{name}]\ninterface = "{name}"\n' for name in ("eth0", "eht1", "wwan0", "ppp0"))
+    machine.write(text)
+    result = run()
+    assert result.output.splitlines() == [
+        "note: link.eht1.interface: there is no interface eht1 here now; did you mean eth1?",
+        "note: link.wwan0.interface: there is no interface wwan0 here now",
+        "4 links; tables 1000, 1001, 1002, 1003",
+    ]
+    assert result.exit_code == 0
 
 
 # --- what only root may read ---
