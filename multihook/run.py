@@ -394,5 +394,16 @@ def _what_happened(found: Survey, name: str, event: "Event | None") -> str:
     if not old and known and new:
         old = known.former
     addresses = text(new) if old in (new, b"") else f"{text(old)} -> {text(new)}"
-    words = event.words if event else f"{lease.source} {lease.reason}"
+    words = event.words if event else _words_without_event(found, lease)
     return f"{name}: {addresses} on {lease.interface} ({foreign(words)})"
+
+
+def _words_without_event(found: Survey, lease: Lease) -> str:
+    """What a run has seen of a link that no event of it was about; the last event's word is no news."""
+    if lease.link not in found.after:
+        return "no link any more"
+    known = found.before.get(lease.link)
+    fields = ("source", "reason", "address", "interface", "held")
+    if known and all(getattr(known, field) == getattr(lease, field) for field in fields):
+        return "put right"
+    return f"{lease.source} {lease.reason}"

@@ -19,6 +19,7 @@ from multihook import files, hook, journal, leases, lock, record, run, spool
 from multihook.address import INET, text
 from multihook.config import compiled
 from multihook.features import routing
+from multihook.kernel import rules
 from multihook.kernel.rtnetlink import Refused
 from multihook.spool import Told
 
@@ -1078,3 +1079,28 @@ def test_the_painted_kernel_can_be_unsafe_and_is_caught(machine: Machine) -> Non
     with pytest.raises(AssertionError):
         is_safe(machine)
     assert pack("203.0.113.45") and INET == 2
+
+
+def test_a_run_without_an_event_of_a_link_does_not_name_its_last_one(machine: Machine) -> None:
+    """What happened days ago is not what happened now."""
+    both_up(machine)
+    machine.kernel.rules = [one for one in machine.kernel.rules if rules._parse(one).oif != "eth1"]
+    machine.sync()
+    (line,) = machine.log
+    assert line.startswith("6 cable: 198.51.100.7 on eth1 (put right): 1 rule; ")
+
+
+def test_a_run_that_sees_what_nobody_told_says_so(machine: Machine) -> None:
+    both_up(machine)
+    machine.kernel.no_address("eth1", "198.51.100.7")
+    machine.sync()
+    (line,) = [one for one in machine.log if "cable" in one]
+    assert line.startswith("6 cable: 198.51.100.7 -> - on eth1 (kernel address gone): ")
+
+
+def test_of_a_link_that_is_none_any_more_the_last_event_is_not_named(machine: Machine) -> None:
+    both_up(machine)
+    machine.configure("[multihook]\nadopt = false\n" + TWO.partition("[link.cable]")[0])
+    machine.sync()
+    (line,) = [one for one in machine.log if "cable" in one]
+    assert line.startswith("6 cable: 198.51.100.7 -> - on eth1 (no link any more): ")
