@@ -452,10 +452,14 @@ class _Check:
 
     def compare_with_others(self, settings: dict[str, Any], links: dict[str, Link]) -> None:
         """Names and numbers that the files of iproute2 give to somebody else."""
+        lines: dict[int | str, set[tuple[int, str]]] = {}
+        for pair in self.pairs:
+            for end in pair:
+                lines.setdefault(end, set()).add(pair)
         for name, link in links.items():
             # "200 dsl" in the administrator's own rt_tables says the same as we do; HOWTOs begin with such a line.
             own = (link["table"], name)
-            if {pair for pair in self.pairs if pair[0] == own[0] or pair[1] == own[1]} == {own}:
+            if lines.get(own[0], set()) | lines.get(own[1], set()) == {own}:
                 continue
             if name in self.used_names:
                 where = foreign(self.used_names[name])

@@ -119,10 +119,11 @@ def _settle(before: dict[str, int], names: list[str], config: "Config", taken: s
     given = {link["table"]: name for name, link in config["links"].items() if link["table"]}
     busy = taken | given.keys() | config["used_tables"].keys()
     fixed = config["links"].keys() - set(config["allotted"])
+    asked = set(names)
     numbers = {}
     for name, had in before.items():
         is_free = had not in config["used_tables"] and given.get(had, name) == name
-        if is_free and name not in fixed and (name not in names or had not in taken):
+        if is_free and name not in fixed and (name not in asked or had not in taken):
             numbers[name] = had
     busy |= set(numbers.values())
     candidate = config["first_table"]

@@ -110,6 +110,16 @@ class View:
         self.remarks: list[str] = []
         self.unsaved: OSError | None = None
 
+    def owner(self, table_or_interface: "int | str") -> str:
+        """The link that has a table or an interface, or ""; asked for each object, so it looks nothing through."""
+        known: dict[int | str, str] | None = self.memo.get("owners")
+        if known is None:
+            known = self.memo["owners"] = dict(self.owners)
+            # Of two that claim an interface the first one, as for the features.
+            for link in reversed(self.links):
+                known[link.table] = known[link.interface_name] = link.name
+        return known.get(table_or_interface, "")
+
 
 class Step:
     """One difference between what should be and what is: old is None to add, new is None to remove."""

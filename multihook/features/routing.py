@@ -305,31 +305,27 @@ def commands(view: View, step: Step) -> list[str]:
 def place(view: View, thing: Route | Rule | Member) -> tuple[int, str, str]:
     """The stage of an object, the noun it is counted by, and the link it belongs to."""
     if isinstance(thing, Member):
-        return GROUP, "group", _owner(view, thing.interface.name)
+        return GROUP, "group", view.owner(thing.interface.name)
     if isinstance(thing, Rule):
         if thing.table == MAIN:
             return EXCEPTION, "rule", _owner_of_exception(view, thing)
-        return LOOKUP, "rule", _owner(view, thing.table)
+        return LOOKUP, "rule", view.owner(thing.table)
     # The kernel looks a next hop up in the table itself, so what is direct comes before it.
     stage = GUARD if thing.kind == UNREACHABLE else NETWORK if thing.gateway or not thing.prefixlen else ROUTE
-    return stage, "route", _owner(view, thing.table)
-
-
-def _owner(view: View, table_or_interface: int | str) -> str:
-    for link in view.links:
-        if table_or_interface in (link.table, link.interface_name):
-            return link.name
-    return view.owners.get(table_or_interface, "")
+    return stage, "route", view.owner(thing.table)
 
 
 def _owner_of_exception(view: View, rule: Rule) -> str:
-    source, server = rule.source, rule.destination
-    if server:
-        return next((name for name, servers in view.servers.items() if server in servers), "")
-    for link in view.links:
-        if any(source == network for network, _ in link.sources):
-            return link.name
-    return next((name for name, addresses in view.former.items() if source in addresses), "")
+    """The link by whose address or DHCP server a rule for main is known: it has no table of a link's."""
+    known: dict[tuple[bytes, bytes], str] | None = view.memo.get("owners of exceptions")
+    if known is None:
+        ends = [(name, server, True) for name, servers in view.servers.items() for server in servers]
+        ends += [(link.name, network, False) for link in view.links for network, _ in link.sources]
+        ends += [(name, address, False) for name, addresses in view.former.items() for address in addresses]
+        known = view.memo["owners of exceptions"] = {}
+        for name, end, is_server in ends:
+            known.setdefault((b"", end) if is_server else (end, b""), name)
+    return known.get((b"", rule.destination) if rule.destination else (rule.source, b""), "")
 
 
 def clash(thing: Route | Rule | Member) -> str:

@@ -310,10 +310,7 @@ def place(view: View, thing: Ruleset | Translation) -> tuple[int, str, str]:
         # In a log line the table is part of what the first link with snat needed.
         first = next((link.name for link in _by_interface(view).values()), "")
         return GUARD, "nft table", first
-    for link in view.links:
-        if link.interface_name == thing.interface:
-            return GUARD, "snat", link.name
-    return GUARD, "snat", view.owners.get(thing.interface, "")
+    return GUARD, "snat", view.owner(thing.interface)
 
 
 def clash(thing: Ruleset | Translation) -> str:

@@ -138,7 +138,7 @@ def _speaks_for_itself(view: View, link: Link) -> bool:
 
 def _is_of_link(view: View, index: int) -> bool:
     """Whether an interface is that of a link, also of one that is down, held, or about to come up."""
-    if any(link.interface and link.interface.index == index for link in view.links):
+    if index in _links_at(view):
         return True
     interface = view.facts.interface_at(index)
     return interface is not None and (interface.group in view.groups or interface.name in view.config["by_interface"])
@@ -159,10 +159,20 @@ def _is_card_of_link(view: View, index: int) -> bool:
     An event's run sees one link, and knows the others by the interface group.
     """
     if view.whole:
-        links = (link for link in view.links if link.interface and link.interface.index == index)
-        return any(_belongs_to_us(view, link) and _is_card(link) for link in links)
+        return any(_belongs_to_us(view, link) and _is_card(link) for link in _links_at(view).get(index, ()))
     interface = view.facts.interface_at(index)
     return interface is not None and interface.group in view.groups and interface.speaks_arp
+
+
+def _links_at(view: View) -> dict[int, list[Link]]:
+    """The view's links by the index of their interface."""
+    known: dict[int, list[Link]] | None = view.memo.get("links by index")
+    if known is None:
+        known = view.memo["links by index"] = {}
+        for link in view.links:
+            if link.interface:
+                known.setdefault(link.interface.index, []).append(link)
+    return known
 
 
 def _neighbours(view: View, link: Link) -> set[int]:
@@ -191,11 +201,13 @@ def actual(view: View) -> list[Setting]:
     """The values of all settings that are wanted or that we once made."""
     if _is_out_of_reach(view):
         return []
-    wanted = _wanted(view)
+    wanted: dict[str, list[str]] = {}
+    for name, option in _wanted(view):
+        wanted.setdefault(name, []).append(option)
     found = []
     for interface, index in _places(view).items():
         record = _record(view, interface, index)
-        options = [*record.before, *(option for name, option in wanted if name == interface)]
+        options = [*record.before, *wanted.get(interface, ())]
         for option in dict.fromkeys(options):
             value = _value(view, interface, option)
             if value is not None:
@@ -436,10 +448,9 @@ def commands(view: View, step: Step) -> list[str]:
 def place(view: View, thing: Setting) -> tuple[int, str, str]:
     """Its stage: arp_filter asks the rules, so it comes after them and goes before them."""
     stage = SETTING if thing.option == _ARP_FILTER else GUARD
-    for link in view.links:
-        if link.interface_name == thing.interface or (not thing.interface and link.sources):
-            return stage, "sysctl", link.name
-    return stage, "sysctl", view.owners.get(thing.interface, "")
+    if thing.interface:
+        return stage, "sysctl", view.owner(thing.interface)
+    return stage, "sysctl", next((link.name for link in view.links if link.sources), "")
 
 
 def clash(thing: Setting) -> str:

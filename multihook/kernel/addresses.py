@@ -3,7 +3,7 @@
 from _bisect import bisect_left
 from _struct import Struct
 
-from multihook.kernel.rtnetlink import GETADDR, U32, Door, attributes
+from multihook.kernel.rtnetlink import GETADDR, U32, Door, attributes, message_at
 
 _HEADER = Struct("=BBBBI")
 _ADDRESS, _LOCAL, _FLAGS = 1, 2, 8
@@ -53,10 +53,13 @@ class Dump:
         self._answers = door.dump(GETADDR, _HEADER.pack(family, 0, 0, 0, 0))
         self._blocks: dict[tuple[int, int], set[int]] = {}
         self._order: list[tuple[int, int]] = []
+        self._by_index: dict[bytes, list[tuple[bytes, int]]] | None = None
 
     def of(self, index: int) -> list[Address]:
         """The addresses of one interface, in the kernel's order (the primary ones first)."""
-        found = map(_parse, self._answers.at(4, U32.pack(index)))
+        if self._by_index is None:
+            self._by_index = self._answers.by(4, U32.size)
+        found = [_parse(message_at(*place)) for place in self._by_index.get(U32.pack(index), ())]
         return [address for address in found if address.scope < _HOST_SCOPE]
 
     def holders(self, local: bytes) -> set[int]:

@@ -221,7 +221,7 @@ class Answers:
     def __iter__(self) -> "Iterator[bytes]":
         for data, offsets in self._parts:
             for offset in offsets:
-                yield _message_at(data, offset)
+                yield message_at(data, offset)
 
     def __len__(self) -> int:
         return sum(len(offsets) for _, offsets in self._parts)
@@ -230,7 +230,7 @@ class Answers:
         """The messages, the last one first."""
         for data, offsets in reversed(self._parts):
             for offset in reversed(offsets):
-                yield _message_at(data, offset)
+                yield message_at(data, offset)
 
     def having(self, mark: bytes) -> "Iterator[bytes]":
         """The messages that hold these bytes, each once."""
@@ -241,23 +241,29 @@ class Answers:
                 index = bisect_right(offsets, position) - 1
                 if index > last:
                     last = index
-                    yield _message_at(data, offsets[index])
+                    yield message_at(data, offsets[index])
                 position = data.find(mark, position + 1)
 
-    def at(self, where: int, value: bytes) -> "Iterator[bytes]":
-        """The messages that have these bytes at a fixed place of their header."""
-        start, end = _HEADER_SIZE + where, _HEADER_SIZE + where + len(value)
+    def by(self, where: int, length: int) -> "dict[bytes, list[tuple[bytes, int]]]":
+        """Where the messages are (for message_at), by so many bytes at a fixed place of their header."""
+        start, end = _HEADER_SIZE + where, _HEADER_SIZE + where + length
+        found: dict[bytes, list[tuple[bytes, int]]] = {}
         for data, offsets in self._parts:
             for offset in offsets:
-                if data[offset + start : offset + end] == value:
-                    yield _message_at(data, offset)
+                value = data[offset + start : offset + end]
+                if value in found:
+                    found[value].append((data, offset))
+                else:
+                    found[value] = [(data, offset)]
+        return found
 
     def count(self, mark: bytes) -> int:
         """How often these bytes occur in all of it."""
         return sum(data.count(mark) for data, _ in self._parts)
 
 
-def _message_at(data: bytes, offset: int) -> bytes:
+def message_at(data: bytes, offset: int) -> bytes:
+    """The body of the message that begins there."""
     return data[offset + _HEADER_SIZE : offset + U32.unpack_from(data, offset)[0]]
 
 
