@@ -61,7 +61,7 @@ def in_front(machine: Machine) -> Iterator[Finding]:
 
 
 def to_segments(machine: Machine) -> Iterator[Finding]:
-    """A foreign rule for main in front of ours: what has one link's address leaves for another link's network by that."""
+    """A foreign rule for main in front of ours: one link's address leaves for another link's network by that link."""
     if machine.view is None:
         return
     told = [known_by(rule) for rule in front.rules_in_front(machine.view)]

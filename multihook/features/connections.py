@@ -7,9 +7,16 @@ packet is translated anew.
 
 Where no link is left that could take them they stay, and a note of the address with them: if it
 comes back first, nothing was lost.
+
+An event has little time, and a busy router a hundred thousand entries.  What is left after that
+time goes by a child that nobody waits for, with a note as well, so that the next run sees to it
+if that child is killed.  Until then SNAT's guard keeps it from the wire.
 """
 
-from posix import geteuid
+from fcntl import LOCK_EX, LOCK_NB, flock
+from posix import O_CLOEXEC, O_CREAT, O_NOFOLLOW, O_RDWR, _exit, closerange, fork, geteuid, setsid
+from posix import open as posix_open
+from time import monotonic
 
 from multihook import leases
 from multihook.address import INET, parse, text
@@ -18,13 +25,17 @@ from multihook.files import explain, folder, read, replace
 from multihook.files import remove as remove_file
 from multihook.kernel import conntrack, nftables
 from multihook.kernel.conntrack import SNAT
-from multihook.kernel.rtnetlink import Refused
+from multihook.kernel.rtnetlink import Door, Refused
 from multihook.paths import CONNECTIONS, PRIVATE, RUN
 
 NAME = "connections"
 
 _MAGIC = "multihook connections 1"
 _NOT_NOTED = "connections not noted"
+_REST = "connections left to a child"
+# What one run spends on looking for them: enough for some thousands.
+SECONDS = 0.05
+_FOREVER = float("inf")
 
 
 class Note:
@@ -72,14 +83,33 @@ class Stale:
         return len(self.entries)
 
 
+class Rest:
+    """Entries of one address that is gone, too many for a run that somebody waits for."""
+
+    __slots__ = ("address", "link")
+    size = 0  # nobody has counted them
+
+    def __init__(self, link: str, address: bytes) -> None:
+        self.link = link
+        self.address = address
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """An address has one rest."""
+        return ("rest", self.address)
+
+
 # --- what should be there ---
 
 
 def desired(view: View) -> list[Note]:
-    """A note for each address whose connections nobody can take."""
-    if _NOT_NOTED in view.done or _can_be_taken(view):
+    """A note for each address whose connections nobody can take, or are too many for this run."""
+    if _NOT_NOTED in view.done:
         return []
-    return [Note(link, address) for address, link in _gone(view).items()]
+    gone = _gone(view).items()
+    if not _can_be_taken(view):
+        return [Note(link, address) for address, link in gone]
+    return [Note(link, address) for address, link in gone if not _stale(view, link, address)[1]]
 
 
 def _gone(view: View) -> dict[bytes, str]:
@@ -125,31 +155,43 @@ def _is_usable(view: View, link: str) -> bool:
 # --- what is there ---
 
 
-def actual(view: View) -> list[Note | Stale]:
+def actual(view: View) -> list[Note | Stale | Rest]:
     """The notes, and, once somebody can take them, the connections of the addresses that are gone."""
-    found: list[Note | Stale] = []
-    if _can_be_taken(view) and NAME not in view.unable:
+    found: list[Note | Stale | Rest] = []
+    if _can_be_taken(view):
         for address, link in _gone(view).items():
-            found += _stale(view, link, address)
+            stale, is_all = _stale(view, link, address)
+            found += stale
+            if not is_all and (_REST, address) not in view.done:
+                found.append(Rest(link, address))
     if _NOT_NOTED not in view.done:
         found += _notes()
     return found
 
 
-def _stale(view: View, link: str, address: bytes) -> list[Stale]:
-    """Looked for once in a run: a foreign rule that still says the old address makes new ones at once."""
-    if (NAME, address) in view.done or not conntrack.count():
-        return []
-    try:
-        # The socket that SNAT changes its elements by: whichever is closed after that waits for the kernel.
-        entries = conntrack.translated(view.door.beside(nftables.Door), address)
-    except (Refused, OSError) as error:
-        _give_up(view, error)
-        return []
-    found = [Stale(link, address, kind, some) for kind, some in entries.items() if some]
-    if not found:
-        view.done.add((NAME, address))
-    return found
+def _stale(view: View, link: str, address: bytes) -> tuple[list[Stale], bool]:
+    """The entries of an address, and whether these are all.
+
+    Looked for once in a run: a foreign rule that still says the old address makes new ones at once.
+    """
+    if (_REST, address) in view.done:
+        return [], False
+    if (NAME, address) in view.done or NAME in view.unable or not conntrack.count():
+        return [], True
+    known: tuple[list[Stale], bool] | None = view.memo.get((NAME, address))
+    if known is None:
+        until = view.memo.setdefault("connections until", monotonic() + SECONDS)
+        try:
+            # The socket that SNAT changes its elements by: whichever is closed after that waits for the kernel.
+            entries, is_all = conntrack.translated(view.door.beside(nftables.Door), address, until)
+        except (Refused, OSError) as error:
+            _give_up(view, error)
+            return [], True
+        found = [Stale(link, address, kind, some) for kind, some in entries.items() if some]
+        if not found and is_all:
+            view.done.add((NAME, address))
+        known = view.memo[NAME, address] = found, is_all
+    return known
 
 
 def _give_up(view: View, error: Refused | OSError) -> None:
@@ -202,10 +244,14 @@ def change(view: View, old: Note, new: Note) -> None:
     add(view, new)
 
 
-def remove(view: View, old: Note | Stale) -> None:
-    """Delete the entries, or take a note away."""
+def remove(view: View, old: Note | Stale | Rest) -> None:
+    """Delete the entries, or have a child do it, or take a note away."""
     if isinstance(old, Note):
         _write(view, [note for note in _notes() if note != old])
+        return
+    if isinstance(old, Rest):
+        view.done.add((_REST, old.address))
+        _leave_to_child(view.door, old.address)
         return
     try:
         conntrack.delete(view.door.beside(nftables.Door), old.entries)
@@ -214,17 +260,44 @@ def remove(view: View, old: Note | Stale) -> None:
     view.done.add((NAME, old.address))
 
 
+def _leave_to_child(door: Door, address: bytes) -> None:
+    """Have the rest deleted by a process that has nothing of ours and that nobody waits for.
+
+    Where there can be none, the note is there for the next run.
+    """
+    try:
+        child = fork()
+    except OSError:
+        return
+    if child == 0:
+        try:
+            setsid()
+            closerange(0, 0x7FFFFFFF)
+            _finish(door, address)
+        finally:
+            _exit(0)
+
+
+def _finish(door: Door, address: bytes) -> None:
+    """Delete all that there is of an address, unless another child is at it."""
+    lock = posix_open(CONNECTIONS + ".lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
+    flock(lock, LOCK_EX | LOCK_NB)
+    own = door.beside(nftables.Door).another()
+    for entries in conntrack.translated(own, address, _FOREVER)[0].values():
+        conntrack.delete(own, entries)
+
+
 def commands(view: View, step: Step) -> list[str]:
     """The step in the words of conntrack(8)."""
     thing = step.object
-    if isinstance(thing, Note):
+    if isinstance(thing, (Note, Rest)):
         return []
     address = text(thing.address)
     which = f"--src-nat {address}" if thing.kind == SNAT else f"--orig-dst {address} --dst-nat"
     return [f"conntrack -D {which}"]
 
 
-def place(view: View, thing: Note | Stale) -> tuple[int, str, str]:
+def place(view: View, thing: Note | Stale | Rest) -> tuple[int, str, str]:
     """Its stage: entries go when all else is right, the note of them after that."""
     names = {link.name for link in view.links}
     link = thing.link if thing.link in names or thing.link in view.former else ""
@@ -233,6 +306,6 @@ def place(view: View, thing: Note | Stale) -> tuple[int, str, str]:
     return GUARD if isinstance(thing, Note) else ROUTE, "connection", link
 
 
-def clash(thing: Note | Stale) -> str:
+def clash(thing: Note | Stale | Rest) -> str:
     """Nothing of anybody's stands in its place."""
     return "somebody else's is in its place"

@@ -11,10 +11,15 @@ from _struct import Struct
 from errno import EINVAL, EOPNOTSUPP
 from posix import O_CLOEXEC, O_RDONLY, close, read
 from posix import open as posix_open
+from time import monotonic
 
 from multihook.files import number
 from multihook.kernel.rtnetlink import Answers, Door, Refused, attribute, attributes, is_absent, u32
 from multihook.paths import CONNTRACK_COUNT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _SUBSYSTEM = 1 << 8
 _GET, _DELETE = _SUBSYSTEM | 1, _SUBSYSTEM | 2
@@ -54,30 +59,52 @@ def count() -> int:
         close(fd)
 
 
-def translated(door: Door, address: bytes) -> dict[int, list[bytes]]:
+def translated(door: Door, address: bytes, until: float) -> tuple[dict[int, list[bytes]], bool]:
     """The entries translated to an IPv4 address (SNAT) and from it (DNAT), each as delete() takes it.
 
-    A connection of this machine's own by that address is neither.  Raises Refused, OSError.
+    A connection of this machine's own by that address is neither.  Where there are many they are
+    looked for until that time of the monotonic clock, and the other value tells whether these are
+    all.  Raises Refused, OSError.
     """
     if count() <= _FEW:
         answers = door.dump(_GET, _GENERIC)
-        return {kind: _sorted_out(answers, address, *_DIRECTIONS[kind]) for kind in (SNAT, DNAT)}
-    return {kind: _sorted_out(_filtered(door, address, kind), address, *_DIRECTIONS[kind]) for kind in (SNAT, DNAT)}
+        return {kind: _sorted_out(answers, address, *_DIRECTIONS[kind]) for kind in (SNAT, DNAT)}, True
+    found: dict[int, list[bytes]] = {}
+    for kind in (SNAT, DNAT):
+        found[kind] = []
+        for entries in _filtered(door, address, kind):
+            found[kind] += entries
+            if monotonic() >= until:
+                return found, False
+    return found, True
 
 
-def _filtered(door: Door, address: bytes, kind: int) -> Answers:
-    """A dump of those translated in this way whose destination is the address, if the kernel can do that."""
+def _filtered(door: Door, address: bytes, kind: int) -> "Iterator[list[bytes]]":
+    """Those translated in this way, some at a time; sorted out by the kernel, if it can do that."""
+    own = door.another()  # closed with all that is still to come, if nobody waits for that
+    try:
+        parts = own.parts(_GET, _filter(address, kind))
+        try:
+            part = next(parts, None)
+        except Refused as error:
+            if error.errno not in (EINVAL, EOPNOTSUPP):
+                raise
+            parts = own.parts(_GET, _GENERIC)
+            part = next(parts, None)
+        while part is not None:
+            yield _sorted_out(part, address, *_DIRECTIONS[kind])
+            part = next(parts, None)
+    finally:
+        own.close()
+
+
+def _filter(address: bytes, kind: int) -> bytes:
     ours = _DIRECTIONS[kind][0]
     end = attribute(_TUPLE_IP | _NESTED, attribute(_DESTINATION, address))
     body = _GENERIC + attribute(ours | _NESTED, end)
     body += attribute(_FILTER | _NESTED, u32(ours, _BY_DESTINATION))
     status = _BE32.pack(kind)
-    try:
-        return door.dump(_GET, body + attribute(_STATUS, status) + attribute(_STATUS_MASK, status))
-    except Refused as error:
-        if error.errno not in (EINVAL, EOPNOTSUPP):
-            raise
-    return door.dump(_GET, _GENERIC)
+    return body + attribute(_STATUS, status) + attribute(_STATUS_MASK, status)
 
 
 def _sorted_out(answers: Answers, address: bytes, ours: int, other: int) -> list[bytes]:

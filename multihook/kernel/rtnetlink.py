@@ -100,6 +100,10 @@ class Door:
             found = self._others[kind] = kind(self._make)
         return found  # type: ignore[return-value]
 
+    def another(self: "D") -> "D":
+        """One more door of the same kind, to be closed by whoever asked for it."""
+        return type(self)(self._make)
+
     def close(self) -> None:
         """Give the socket back."""
         for other in self._others.values():
@@ -200,6 +204,27 @@ class Door:
                 keep(offset)
                 offset += length + 3 & ~3
             answers.keep(data, offsets)
+
+
+    def parts(self, kind: int, body: bytes) -> "Iterator[Answers]":
+        """As dump(), a datagram at a time and none of it again; who stops before the end has to close this door."""
+        self._send(kind, DUMP, body)
+        is_whole = False
+        while not is_whole:
+            data = self._receive(1 << 16)
+            offsets: list[int] = []
+            offset, end = 0, len(data)
+            while offset < end and not is_whole:
+                length, kind, _ = _BEGIN.unpack_from(data, offset)
+                is_whole = kind < 16
+                if is_whole:
+                    _raise_for_end(data, offset)
+                else:
+                    offsets.append(offset)
+                offset += length + 3 & ~3
+            answers = Answers()
+            answers.keep(data, offsets)
+            yield answers
 
 
 class Answers:

@@ -4,11 +4,14 @@ The translation is the administrator's own here, a map from interface to address
 """
 
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from multihook.address import parse
 from multihook.kernel import conntrack, nftables
+from multihook.kernel.rtnetlink import CREATE, EXCL, Answers, attribute
 from world import World
 from world.lan import Lan
 from world.namespaces import wait_until
@@ -238,6 +241,52 @@ def test_a_link_whose_translation_is_no_business_of_ours_is_left_alone(world: Wo
     assert about(world, f"dst={A}")
 
 
+def crowd(world: World, number: int, to: str) -> None:
+    """So many entries of one host that are translated to an address."""
+    far, host, new = parse(FAR), parse("192.168.1.10"), parse(to)
+    assert far and host and new
+
+    def ends(one: bytes, other: bytes, sport: int, dport: int) -> bytes:
+        ports = attribute(1, b"\x11") + attribute(2, sport.to_bytes(2, "big")) + attribute(3, dport.to_bytes(2, "big"))
+        return attribute(0x8001, attribute(1, one) + attribute(2, other)) + attribute(0x8002, ports)
+
+    nat = attribute(0x8006, attribute(1, new) + attribute(2, new)) + attribute(7, (600).to_bytes(4, "big"))
+    with world.box.entered():
+        door = nftables.Door()
+        try:
+            for port in range(1, number + 1):
+                both = attribute(0x8001, ends(host, far, port, 7)) + attribute(0x8002, ends(far, host, 7, port))
+                door.change(0x100, CREATE | EXCL, bytes((2, 0, 0, 0)) + both + nat)
+        finally:
+            door.close()
+
+
+def test_what_is_too_much_for_an_event_is_done_behind_it(world: World, lan: Lan) -> None:
+    """A bounded time for very many entries; the rest goes by a child, of which nothing is left."""
+    world.configure(ONE)
+    session = dsl(world)
+    crowd(world, 40000, A)
+    invent(world, "-s", "192.168.1.10", "-d", FAR, "--src-nat", OTHER)
+    translate(world, "ppp0", B)
+    world.log.clear()
+    session.readdress(B)
+    session.up_event()
+    (line,) = world.log.lines()
+    made = re.search(r" ([0-9]+) connections; ([0-9]+) ms", line)
+    assert made and 100 < int(made[1]) < 40000, line
+    wait_until("the child has done the rest", lambda: int(world.box.sysctl("net.netfilter.nf_conntrack_count")) < 100)
+    assert not about(world, f"dst={A}") and about(world, f"dst={OTHER}")
+    world.settle()
+    assert not world.strays()
+    noted = Path("/run/multihook/private/connections")
+    assert A in noted.read_text()
+    session.up_event()
+    assert not noted.exists() and world.log.lines() == [line]
+    with world.ip_monitor() as heard:
+        session.up_event()
+    assert heard == [] and world.log.lines() == [line]
+
+
 def test_the_kernel_filters_so_that_those_of_others_cost_nothing(
     world: World, lan: Lan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -254,18 +303,18 @@ def test_the_kernel_filters_so_that_those_of_others_cost_nothing(
     with world.box.entered():
         door = nftables.Door()
     dumped = []
-    real = door.dump
+    real = nftables.Door.parts
 
-    def dump(kind: int, body: bytes) -> object:
-        answers = real(kind, body)
-        dumped.append(len(list(answers)))
-        return answers
+    def parts(own: nftables.Door, kind: int, body: bytes) -> Iterator[Answers]:
+        found = list(real(own, kind, body))
+        dumped.append(sum(map(len, found)))
+        return iter(found)
 
-    door.dump = dump  # type: ignore[method-assign,assignment]
+    monkeypatch.setattr(nftables.Door, "parts", parts)
     try:
         with world.box.entered():
-            found = conntrack.translated(door, address)
-        assert [len(some) for some in found.values()] == [1, 0]
+            found, is_all = conntrack.translated(door, address, float("inf"))
+        assert [len(some) for some in found.values()] == [1, 0] and is_all
         assert dumped == [1, 0]
         conntrack.delete(door, found[conntrack.SNAT] * 2)
     finally:

@@ -15,7 +15,6 @@ from multihook.command.status import status
 from multihook.command.sync import sync
 from multihook.config import toml
 
-
 HERE = ["lo", "eth0", "eth1", "a", "b", *(f"a{n}" for n in range(13))]
 
 

@@ -3,6 +3,7 @@
 from _struct import Struct
 from collections.abc import Callable
 from errno import EINVAL, ENOENT, EPERM
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from test_facts import ACK, DONE, ERROR, MULTI, attribute, attributes_of, datagrams, message, pack
 from test_run import TWO, Killed, Machine, ip_down, ip_up, machine, machines  # noqa: F401  fixtures
 
-from multihook import engine, files
+from multihook import engine, files, spool
 from multihook.features import connections
 from multihook.kernel import conntrack, nftables
 from multihook.kernel.rtnetlink import Refused
@@ -18,6 +19,7 @@ from multihook.kernel.rtnetlink import Refused
 GET, DELETE, NEW = 0x101, 0x102, 0x100
 LAN, FAR, A, B, OTHER = "192.168.1.10", "198.18.0.1", "203.0.113.45", "203.0.113.77", "203.0.113.99"
 SRC_NAT, DST_NAT = 16, 32
+FOREVER = float("inf")
 
 
 def ends(source: str, destination: str, port: int = 1) -> bytes:
@@ -149,7 +151,9 @@ def test_what_is_translated_to_or_from_an_address_is_found_by_every_kernel(
     table = Table(*KEPT, *STALE)
     table.filters = filters
     door = table.door()
-    found = list(conntrack.translated(door, pack(A)).values())
+    entries, is_all = conntrack.translated(door, pack(A), FOREVER)
+    found = list(entries.values())
+    assert is_all
     assert [len(some) for some in found] == [2, 1]
     assert len(table.asked) == (4 if many and not filters else 2 if many else 1)
     conntrack.delete(door, found[0])
@@ -161,7 +165,7 @@ def test_what_is_translated_to_or_from_an_address_is_found_by_every_kernel(
 def test_thousands_go_in_few_datagrams_and_those_that_went_meanwhile_are_no_failure() -> None:
     table = Table(*(snat(A, port) for port in range(300)))
     door = table.door()
-    found = conntrack.translated(door, pack(A))[conntrack.SNAT]
+    found = conntrack.translated(door, pack(A), FOREVER)[0][conntrack.SNAT]
     del table.entries[::3]
     conntrack.delete(door, found)
     assert table.entries == [] and len(found) == 300
@@ -170,10 +174,10 @@ def test_thousands_go_in_few_datagrams_and_those_that_went_meanwhile_are_no_fail
 def test_a_refusal_is_one() -> None:
     table = Table(snat(A))
     door = table.door()
-    found = conntrack.translated(door, pack(A))[conntrack.SNAT]
+    found = conntrack.translated(door, pack(A), FOREVER)[0][conntrack.SNAT]
     table.permits = False
     with pytest.raises(Refused) as raised:
-        conntrack.translated(door, pack(A))
+        conntrack.translated(door, pack(A), FOREVER)
     assert raised.value.errno == EPERM
     with pytest.raises(Refused):
         conntrack.delete(door, found)
@@ -296,6 +300,71 @@ def test_a_note_that_cannot_be_written_is_said_and_the_run_ends(tracked: Tracked
     tracked.down(A)
     assert any("state is not saved: " in line for line in tracked.machine.log)
     assert not any("not applied" in line or "undoes" in line for line in tracked.machine.log)
+
+
+@pytest.fixture
+def forks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A run has no time for more than the first entry of each kind; counts the children that it makes."""
+    made: list[int] = []
+    real = conntrack.translated
+
+    def some(door: Any, address: bytes, until: float) -> tuple[dict[int, list[bytes]], bool]:
+        found, _ = real(door, address, until)
+        return {kind: entries[:1] for kind, entries in found.items()}, until == FOREVER or not any(found.values())
+
+    monkeypatch.setattr(conntrack, "translated", some)
+    monkeypatch.setattr(connections, "fork", lambda: made.append(1) or 4711)
+    return made
+
+
+def test_what_there_is_no_time_for_is_noted_and_left_to_a_child(tracked: Tracked, forks: list[int]) -> None:
+    tracked.up(A)
+    tracked.readdress(A, B)
+    tracked.machine.log.clear()
+    tracked.machine.drain(ip_up("ppp0", B))
+    assert forks == [1] and f"dsl {A}" in tracked.notes
+    assert len(tracked.table.entries) == len(KEPT) + 1
+    assert len(tracked.machine.log) == 1 and "2 connections; " in tracked.machine.log[0]
+
+
+def test_where_the_child_was_killed_the_next_run_goes_on(tracked: Tracked, forks: list[int]) -> None:
+    tracked.up(A)
+    tracked.readdress(A, B)
+    tracked.machine.drain(ip_up("ppp0", B))
+    tracked.machine.drain(ip_up("ppp0", B))
+    assert tracked.table.entries == list(KEPT) and forks == [1, 1] and A in tracked.notes
+    tracked.machine.drain(ip_up("ppp0", B))
+    assert tracked.notes == "" and forks == [1, 1]
+    files_ = tracked.machine.files()
+    tracked.machine.drain(ip_up("ppp0", B))
+    assert tracked.machine.files() == files_
+
+
+def test_where_there_can_be_no_child_the_next_run_goes_on(
+    tracked: Tracked, forks: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full() -> int:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(connections, "fork", full)
+    tracked.up(A)
+    tracked.readdress(A, B)
+    for _ in range(3):
+        tracked.machine.drain(ip_up("ppp0", B))
+    assert tracked.table.entries == list(KEPT) and tracked.notes == ""
+
+
+def test_the_child_takes_all_of_them_and_only_one_child_does(tracked: Tracked) -> None:
+    spool.prepare()
+    door = tracked.machine.kernel.door()
+    lock = Path(f"{connections.CONNECTIONS}.lock").open("w")
+    flock(lock, LOCK_EX)
+    with pytest.raises(BlockingIOError):
+        connections._finish(door, pack(A))
+    assert len(tracked.table.entries) == len(KEPT) + 3
+    lock.close()
+    connections._finish(door, pack(A))
+    assert tracked.table.entries == list(KEPT)
 
 
 @pytest.mark.parametrize(
