@@ -131,7 +131,10 @@ def programs() -> list[str]:
             if _may_run(path):
                 found.append(path)
         except OSError as error:
-            repeats.warn(f"{files.explain(error)}; it is not run")
+            why = files.explain(error)
+            if error.filename and error.filename != path:  # what it leads to, or a folder on the way
+                why = f"{path}: {why}"
+            repeats.warn(f"{why}; it is not run")
     return found
 
 

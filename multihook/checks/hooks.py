@@ -112,6 +112,14 @@ def notify(machine: Machine) -> Iterator[Finding]:
             yield Finding(
                 NOTE, "notify", f"{quoted(path)} is not run", why, (f"mv -- {quoted(path)} {_NOTIFY}/{plain}",)
             )
+        elif machine.leads_nowhere(path):
+            why = "It is not run when a link changes."
+            what = f"{quoted(path)} is a symbolic link that leads nowhere"
+            yield Finding(NOTE, "notify", what, why, (f"rm -- {quoted(path)}    # or make what it names",))
+        elif not machine.is_plain(path):
+            why = "Only a plain file can be run when a link changes."
+            mend = (f"# move {quoted(path)} elsewhere",)
+            yield Finding(NOTE, "notify", f"{quoted(path)} is no plain file", why, mend)
         elif not machine.is_executable(path):
             why = "It is not run when a link changes."
             yield Finding(NOTE, "notify", f"{quoted(path)} is not executable", why, (f"chmod 755 {quoted(path)}",))

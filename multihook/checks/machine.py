@@ -111,6 +111,17 @@ class Machine:
             return 0, 0
         return status.st_uid, status.st_mode & 0o7777
 
+    def leads_nowhere(self, path: str) -> bool:
+        """Whether it is a symbolic link without an end."""
+        return os.path.islink(self.root + path) and not os.path.exists(self.root + path)
+
+    def is_plain(self, path: str) -> bool:
+        """Whether it is a plain file, or a symbolic link to one."""
+        try:
+            return S_ISREG(os.stat(self.root + path).st_mode)
+        except OSError:
+            return False
+
     def is_executable(self, path: str) -> bool:
         """Whether it is a plain file that somebody may execute, as run-parts and `test -x` of root see it."""
         try:

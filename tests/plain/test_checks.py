@@ -166,6 +166,8 @@ CASES: dict[str, Case] = {
     "own executable that is none": (lambda s: s.write("/etc/multihook/notify.d/mail"), NOTE, "notify", "notify.d/mail", "chmod 755 /etc/multihook/notify.d/mail"),
     "own executable with a dot": (lambda s: s.write("/etc/multihook/notify.d/mail.sh", mode=0o755), NOTE, "notify", "notify.d/mail.sh is not run", "mv -- /etc/multihook/notify.d/mail.sh /etc/multihook/notify.d/mail-sh"),
     "own executable of all": (lambda s: not_owned(s, "/etc/multihook/notify.d/mail"), WARNING, "notify", "by others than root", "chmod go-w"),
+    "own executable that leads nowhere": (lambda s: (s.write("/etc/multihook/notify.d/x", mode=0o755), s.symlink("/etc/multihook/notify.d/mail", "nowhere")), NOTE, "notify", "notify.d/mail is a symbolic link that leads nowhere", "rm -- /etc/multihook/notify.d/mail"),
+    "own executable that is a fifo": (lambda s: (s.write("/etc/multihook/notify.d/x", mode=0o755), os.mkfifo(s.path("/etc/multihook/notify.d/mail"))), NOTE, "notify", "notify.d/mail is no plain file", "# move /etc/multihook/notify.d/mail elsewhere"),
     # interfaces and peers
     "provider without a file": (
         lambda s: (s.append("/etc/network/interfaces", "iface dsl2 inet ppp\n\tprovider dsl-provider2\n"), s.write("/etc/ppp/peers/dsl-connection2")),

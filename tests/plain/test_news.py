@@ -305,6 +305,7 @@ def test_programs_are_found_as_run_parts_finds_them(tmp_path: Path, monkeypatch:
     (folder / "Z").chmod(0o757)
     assert [os.path.basename(path) for path in notify.programs()] == ["10-b", "9_A"]
     assert len(said) == 4 and all(line.endswith("; it is not run") for line in said), said
+    assert [line.partition(":")[0] for line in said] == [f"{folder}/{name}" for name in ("Z", "dangling", "link", "loop")]
     assert files.real(str(folder / "link")) == str(folder / "Z")
 
 
