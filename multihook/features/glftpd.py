@@ -19,7 +19,7 @@ can.  All is bytes: glftpd.conf has no encoding.
 """
 
 from errno import EACCES, EINVAL
-from posix import O_CLOEXEC, O_NOFOLLOW, O_RDONLY, close, geteuid, getpid, link, lstat, unlink
+from posix import O_CLOEXEC, O_NOFOLLOW, O_RDONLY, close, geteuid, getpid, link, lstat, stat, unlink
 from posix import open as posix_open
 
 from multihook import files
@@ -486,20 +486,37 @@ def _write(
 
 
 def _back_up(found: Found, fd: int) -> None:
-    """Keep a file as it is under its own name and an ending, unless that was done before."""
+    """Keep a file as it is under its own name and an ending, unless that was done before.
+
+    Raises OSError, also where something else has that name: then the file must not be changed.
+    """
     backup = found.real + _BACKUP
     temporary = f"{backup}.{getpid()}.new"  # as files.sweep() knows it
     try:
         lstat(backup)
     except FileNotFoundError:
-        files.replace(temporary, found.content or b"", durable=True, like=fd)
         try:
-            link(temporary, backup)  # unlike rename(2), never over another one
-        except FileExistsError:
-            pass
-        finally:
-            files.remove(temporary)
+            files.replace(temporary, found.content or b"", durable=True, like=fd)
+            try:
+                link(temporary, backup)  # unlike rename(2), never over another one
+            except FileExistsError:
+                pass
+            finally:
+                files.remove(temporary)
+        except OSError as error:
+            error.filename, error.filename2 = backup, None
+            raise
+    if not _is_file(backup):
+        raise files.untrusted(backup, "is no file, so what is there now cannot be kept; take it away")
     _note(lambda places, backups: backups.append(backup) if backup not in backups else None)
+
+
+def _is_file(path: str) -> bool:
+    """Whether a path leads to a plain file."""
+    try:
+        return stat(path).st_mode & 0o170000 == 0o100000
+    except OSError:
+        return False
 
 
 # --- what is remembered: for the day when the configuration speaks of these files no more ---

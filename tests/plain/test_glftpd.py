@@ -337,11 +337,27 @@ def test_the_first_backup_is_never_written_again(site: Site) -> None:
     site.in_line()
     assert site.config.read_bytes() == site.include + b"changed since\n"
     assert site.backup.read_bytes() == THEIRS
-    site.flush()
-    site.backup.unlink()
-    site.backup.symlink_to("nowhere")
+
+
+@pytest.mark.parametrize("put", [lambda path: path.symlink_to("nowhere"), Path.mkdir, os.mkfifo])
+def test_where_something_else_has_the_name_of_the_backup_nothing_is_changed(
+    site: Site, put: Callable[[Path], object]
+) -> None:
+    """Without a backup what glftpd had would be lost; what is there is somebody's."""
+    put(site.backup)
+    assert site.run() == [
+        f"not written: {site.backup}: is no file, so what is there now cannot be kept; take it away; "
+        "`multihook sync` tries again"
+    ]
+    assert site.config.read_bytes() == THEIRS and not site.notes.exists() or "backup" not in site.notes.read_text()
+
+
+def test_a_backup_that_was_moved_away_and_linked_to_is_one(site: Site) -> None:
+    site.backup.symlink_to("elsewhere")
+    (site.etc / "elsewhere").write_bytes(b"the first one")
     site.in_line()
-    assert os.readlink(site.backup) == "nowhere"
+    assert site.config.read_bytes() == site.include + THEIRS
+    assert (site.etc / "elsewhere").read_bytes() == b"the first one"
 
 
 def test_owner_mode_and_attributes_are_kept(site: Site) -> None:
