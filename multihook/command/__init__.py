@@ -43,8 +43,8 @@ class _Lazy(click.Group):
 def group() -> None:
     """Keep each internet link of this machine right: its routing table, its rules, its next hop.
 
-    The hooks do that by themselves at each event of pppd and dhclient; this command shows it,
-    repeats it, and undoes it.  See multihook(8) and multihook.toml(5).
+    The hooks do that by themselves at each event of pppd, dhclient, dhcpcd and ifupdown; this
+    command shows it, repeats it, and undoes it.  See multihook(8) and multihook.toml(5).
     """
 
 

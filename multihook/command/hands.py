@@ -21,6 +21,8 @@ def _complete_interface(_ctx: click.Context, _param: click.Parameter, incomplete
 def _interface(_ctx: click.Context, _param: click.Parameter, name: str) -> str:
     if not is_interface_name(name):
         raise click.BadParameter("not an interface name that multihook works with")
+    if name == "lo":
+        raise click.BadParameter("lo is this machine itself and leads to no provider; name the interface of the line")
     return name
 
 

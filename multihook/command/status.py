@@ -128,7 +128,7 @@ def _link(
     known = next(iter(link.paths.values())).lease if link.paths else None
     is_held = held or bool(known and known.held)
     packets, octets = stopped.get(link.interface_name, (0, 0))
-    notes = link.notes + link.refused + more
+    notes = link.notes + link.refused + more + _also_on(link, found)
     if packets and link.snat:
         notes.append(f"{packets} packets ({octets} octets) with a source that is not this link's were stopped")
     return {
@@ -143,6 +143,15 @@ def _link(
         "families": [_family(path) for path in link.paths.values()],
         "notes": notes,
     }
+
+
+def _also_on(link: Link, found: survey.Survey) -> list[str]:
+    """A note where an interface that is no link has the link's address; survey says it of two links."""
+    links_at = {one.interface.index for one in found.links + found.lone + found.gone if one.interface}
+    held = [(path.lease.address, path.lease.family) for path in link.paths.values() if path.has_address]
+    indices = {index for address, family in held for index in found.facts.holders(address, family)}
+    others = ", ".join(sorted(foreign(name_of(index)) for index in indices - links_at))
+    return [f"its address is also on {others}; take it away there"] if others else []
 
 
 def _family(path: Path) -> dict[str, Any]:

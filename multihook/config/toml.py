@@ -26,6 +26,7 @@ LIMIT = 1 << 20
 _DEPTH = 4
 # tomllib needs time and memory by the square of the levels of a key.
 _DEEP_KEY = re.compile(r"""(?:["'\w-]{1,64}[ \t]*\.[ \t]*){100}""")
+_LONG_NUMBER = re.compile(r"[0-9][0-9_]{3999}")
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _POSITION = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", re.DOTALL)
 _DECLARED_TWICE = re.compile(r"Cannot (?:declare|mutate immutable namespace) \((.*)\)(?: twice)?", re.DOTALL)
@@ -239,10 +240,12 @@ def _parse(path: str, data: bytes) -> dict[str, Any]:
     except RecursionError:
         what = "lists or tables in more levels than any value has; flatten it"
         raise Refused([Problem(path, "", "", what)]) from None
-    except ValueError as error:
+    except ValueError:
         # int() refuses more digits than sys.get_int_max_str_digits(), and tomllib lets that through.
-        what = f"a number too long to be read ({foreign(str(error))}); shorten it"
-        raise Refused([Problem(path, "", "", what)]) from None
+        number = _LONG_NUMBER.search(text)
+        position = _end_position(text[: number.start()]) if number else ""
+        what = "a number of more digits than any number here has; shorten it"
+        raise Refused([Problem(path, position, "", what)]) from None
 
 
 def _syntax(message: str, text: str) -> tuple[str, str]:

@@ -47,13 +47,23 @@ def fill_routes(event: Event, routers: str, option: str, routes: "Routes | None"
     event.gateway = checked_gateway(event, what, routers)
 
 
+def _why_unusable(network: bytes, length: int, router: bytes) -> str:
+    """Why a route can be none, behind "NETWORK by ROUTER"; "" when it can.  A default is judged by its router later."""
+    if not length:
+        return ""
+    if length < 8 and not network[0]:
+        return "has addresses of 0.0.0.0/8 in it"
+    why = why_unusable(network) or (any(router) and why_unusable(router))
+    return f"is {why}" if why else ""
+
+
 def _usable(event: Event, option: str, routes: "Routes") -> "Routes":
     """The routes that can be; of the others the first is named."""
     found, problems = [], []
     for network, length, router in routes:
-        why = (why_unusable(network) or (any(router) and why_unusable(router))) if length else ""
+        why = _why_unusable(network, length, router)
         if why:
-            problems.append(f"{option}: {network_text(network, length)} by {text(router)} is {why}")
+            problems.append(f"{option}: {network_text(network, length)} by {text(router)} {why}")
         else:
             found.append((network, length, router))
     if problems:

@@ -101,7 +101,7 @@ GATEWAY = "203.0.113.1"
 MLDONKEY = 108
 MARK = f"""
 table ip mangle_of_the_text {{
-    chain output {{ type route hook output priority mangle; meta skuid {MLDONKEY} meta mark set 1; }}
+    chain output {{ type route hook output priority mangle; meta skuid {MLDONKEY} meta mark set meta mark and 0xffffff00 or 1; }}
 }}
 """
 
@@ -125,7 +125,8 @@ def test_001_two_lines_a_lan_and_a_user_of_the_second(world: World) -> None:
     one = world.ppp_up("ppp0", "203.0.113.45", GATEWAY, isp, ipparam="dsl-provider", defaultroute=True)
     two = world.ppp_up("ppp1", "203.0.113.46", GATEWAY, isp, ipparam="dsl-provider2")
     world.box.nft(MARK)
-    world.box.ip("rule add fwmark 1 pri 100 table 201")
+    world.box.ip("rule add fwmark 1/0xff pri 100 table 201")
+    assert '"marks"' not in world.multihook("doctor", "--json").stdout, "what multihook.toml(5) recommends is well"
     web = Echo(world.box, 80)
     try:
         for turn in range(3):

@@ -73,10 +73,9 @@ def test_tables_in_tables_in_tables(machine: Machine) -> None:
 
 
 def test_a_number_without_end(machine: Machine) -> None:
-    machine.write("a = " + "9" * 5000)
+    machine.write("b = 1\na = " + "9" * 5000)
     (line,) = refusal([str(machine.settings)])
-    assert line.startswith(f"{machine.settings}: a number too long to be read (")
-    assert line.endswith("; shorten it")
+    assert line == f"{machine.settings}:2:5: a number of more digits than any number here has; shorten it"
 
 
 def test_byte_order_mark_and_crlf_do_no_harm(machine: Machine) -> None:

@@ -571,6 +571,8 @@ def test_option_121_as_dhcpcd_writes_it(name: str, routes: str, gateway: str, ke
 
 @pytest.mark.parametrize("routes, said", [
     ("127.0.0.0/8 198.51.100.1", "127.0.0.0/8 by 198.51.100.1 is in 127.0.0.0/8"),
+    ("0.0.0.0/1 198.51.100.1", "0.0.0.0/1 by 198.51.100.1 has addresses of 0.0.0.0/8 in it"),
+    ("0.0.0.0/9 198.51.100.1", "0.0.0.0/9 by 198.51.100.1 is in 0.0.0.0/8"),
     ("192.0.2.0/24 224.0.0.5", "192.0.2.0/24 by 224.0.0.5 is multicast"),
 ])  # fmt: skip
 @pytest.mark.parametrize("name", ["new_classless_static_routes", "new_ms_classless_static_routes"])

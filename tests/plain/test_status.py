@@ -9,7 +9,7 @@ from test_run import Machine, both_up, expire, machine, machines  # noqa: F401
 from multihook import checks
 from multihook import run as multihook_run
 from multihook.checks import machine as checked
-from multihook.command import console, doctor, hands, status
+from multihook.command import console, doctor, group, hands, status
 from multihook.kernel import facts, rules
 from multihook.sources import CHECK, Event
 
@@ -108,6 +108,27 @@ def test_who_cannot_see_the_lock_looks_twice(shown: Machine, rule: bytes, monkey
     shown.kernel.rules.remove(rule)
     slept.append(0)
     assert run().exit_code == 1 and slept == [0.5, 0, 0.5]
+
+
+# --- addresses that are elsewhere too ---
+
+
+def test_an_address_that_an_interface_of_no_link_has_too_is_noted(shown: Machine) -> None:
+    shown.kernel.link("lan0", "192.168.1.1/24")
+    assert "lan0" not in run().output
+    shown.kernel.address("lan0", "198.51.100.7/32", connected=False)
+    assert "cable: its address is also on lan0; take it away there.\n" in run().output
+
+
+def test_lo_is_no_line() -> None:
+    for command in (hands.up, hands.down):
+        result = CliRunner().invoke(command, ["lo"], catch_exceptions=False)
+        assert result.exit_code == 2 and "lo is this machine itself and leads to no provider" in result.output
+
+
+def test_the_help_names_all_who_run_hooks() -> None:
+    said = CliRunner().invoke(group, ["-h"]).output
+    assert all(name in said for name in ("pppd", "dhclient", "dhcpcd", "ifupdown"))
 
 
 # --- one link, and what was taken out by hand ---
