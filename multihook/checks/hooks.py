@@ -118,8 +118,8 @@ def notify(machine: Machine) -> Iterator[Finding]:
             yield Finding(NOTE, "notify", what, why, (f"rm -- {quoted(path)}    # or make what it names",))
         elif not machine.is_plain(path):
             why = "Only a plain file can be run when a link changes."
-            mend = (f"# move {quoted(path)} elsewhere",)
-            yield Finding(NOTE, "notify", f"{quoted(path)} is no plain file", why, mend)
+            what = f"{quoted(path)} is no plain file"
+            yield Finding(NOTE, "notify", what, why, (f"# move {quoted(path)} elsewhere",))
         elif not machine.is_executable(path):
             why = "It is not run when a link changes."
             yield Finding(NOTE, "notify", f"{quoted(path)} is not executable", why, (f"chmod 755 {quoted(path)}",))
