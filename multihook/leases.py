@@ -288,6 +288,9 @@ def stamp(lease: Lease, before: Lease | None, now: int) -> Lease:
     """Set the times: since when it is up or down, and when its address last changed."""
     if before is None or before.is_up != lease.is_up or before.interface != lease.interface:
         lease.since = now
+    elif not lease.since:
+        # Found in the kernel, as the configuration gives its record to nobody now: up or down it was all the time.
+        lease.since = before.since or now
     if before is not None and lease.address and lease.former and before.address != lease.address:
         lease.changed = now
     return lease

@@ -92,7 +92,21 @@ def is_ours(config: "Config", told: Told) -> bool:
         event = sources.translate(told.source, told.arguments, told.variables)
     except sources.Refused:
         return True
-    return event is not None and bool(links.concerns(config, event))
+    return event is not None and bool(_concerned(config, event))
+
+
+def _concerned(config: "Config", event: Event) -> str:
+    """The link that an event may be about, or whose interface it tells to be somebody else's now; else ""."""
+    name = links.concerns(config, event)
+    if name or config["adopt"] or event.action != sources.UP or not _line_on(config, {event.interface}):
+        return name
+    return links.adopted_name(config, event.interface)
+
+
+def _line_on(config: "Config", interfaces: set[str]) -> bool:
+    """Whether a line (ipparam, linkname) is known to have one of these interfaces (pppN)."""
+    records = (leases.load(name) for name in links.by_line(config)) if interfaces else ()
+    return any(record and record.interface in interfaces and record.reason != leases.TAKEN for record in records)
 
 
 def understood(config: "Config", told: Told) -> "tuple[str, Event] | None":
@@ -104,7 +118,7 @@ def understood(config: "Config", told: Told) -> "tuple[str, Event] | None":
         return None
     if event is None:
         return None
-    name = links.concerns(config, event)
+    name = _concerned(config, event)
     if not name:
         return None
     for problem in event.refused:
@@ -226,9 +240,7 @@ def _concerns_others(found: Survey, name: str) -> bool:
 
 def _takes_from_a_line(found: Survey, events: list[tuple[str, Event]]) -> bool:
     """Whether a session of nobody's has come up on the interface (pppN) that a line had before."""
-    interfaces = {event.interface for name, event in events if name not in found.config["links"]}
-    records = (leases.load(name) for name in links.by_line(found.config)) if interfaces else ()
-    return any(record and record.interface in interfaces and record.reason != leases.TAKEN for record in records)
+    return _line_on(found.config, {event.interface for name, event in events if name not in found.config["links"]})
 
 
 def _shares_segment(found: Survey, lease: Lease) -> bool:

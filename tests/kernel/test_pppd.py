@@ -477,13 +477,15 @@ def test_two_configured_lines_with_one_address_are_told_apart_by_their_interface
     assert_works(world, world.sessions["ppp1"], 201)
 
 
-@pytest.mark.parametrize("end", ["ip-down", "killed", "killed among many"])
+@pytest.mark.parametrize("end", ["ip-down", "killed", "killed among many", "killed, and nothing is adopted"])
 def test_a_dial_in_session_on_the_interface_of_a_line_that_is_down_is_not_that_line(world: World, end: str) -> None:
     """pppN is handed out anew; what ipparam names comes back by its own ip-up only."""
     isp = world.provider("isp", "203.0.113.0/24")
     text = '[link.dsl]\nipparam = "dsl"\ntable = 200\n[link.lte]\ninterface = "ppp7"\ntable = 201\n'
     if end == "killed among many":  # whose routes are not counted at each event
         text += "".join(f'[link.x{n}]\ninterface = "ppp{n}"\n' for n in range(20, 40))
+    if "adopted" in end:
+        text += "[multihook]\nadopt = false\n"
     world.configure(text)
     line = world.ppp_up("ppp0", "203.0.113.45", "203.0.113.1", isp, ipparam="dsl", defaultroute=True)
     line.drop()

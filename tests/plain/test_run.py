@@ -438,6 +438,42 @@ def test_two_adopted_lines_are_kept_right_and_dial_in_sessions_beside_them_left_
     assert machine.ours()[0] == both[0]
 
 
+NOTHING_ADOPTED = f"[multihook]\nadopt = false\n{TWO}"
+
+
+def test_where_nothing_is_adopted_a_dial_in_session_on_a_lines_interface_is_not_that_line(machine: Machine) -> None:
+    """pppd was killed, so no ip-down came; the next session of anybody's got its pppN, and said so."""
+    machine.configure(NOTHING_ADOPTED)
+    machine.kernel.link("ppp0", "203.0.113.45 peer 192.0.2.1", ppp=True)
+    machine.drain(ip_up("ppp0", "203.0.113.45"))
+    machine.kernel.no_link("ppp0")
+    machine.kernel.link("ppp0", "10.9.9.1 peer 10.9.9.2", ppp=True)
+    machine.drain(ip_up("ppp0", "10.9.9.1", ipparam="dialin"))
+    machine.sync()
+    assert not any("10.9.9.1" in line for line in machine.ours()[0])
+    assert leases.names() == ["cable", "dsl"] and (leases.load("dsl") or leases.Lease("", "")).reason == leases.TAKEN
+
+
+def test_where_nothing_is_adopted_other_sessions_are_left_at_once(machine: Machine) -> None:
+    machine.configure(NOTHING_ADOPTED)
+    machine.kernel.link("ppp0", "203.0.113.45 peer 192.0.2.1", ppp=True)
+    machine.drain(ip_up("ppp0", "203.0.113.45"))
+    assert not run.is_ours(machine.config, ip_up("ppp1", "10.9.9.1", ipparam="dialin"))
+    assert not run.is_ours(machine.config, ip_down("ppp0", "10.9.9.1", ipparam="dialin"))
+
+
+def test_a_link_that_is_found_beside_its_record_is_up_since_it_was(machine: Machine) -> None:
+    """The configuration gives the record to nobody for a while; our rules in the kernel tell whose it is."""
+    machine.configure(NOTHING_ADOPTED.replace('ipparam = "dsl"', 'interface = "ppp0"'))
+    machine.kernel.link("ppp0", "203.0.113.45 peer 192.0.2.1", ppp=True)
+    machine.sync()
+    before = leases.load("dsl")
+    machine.configure(NOTHING_ADOPTED)
+    machine.sync()
+    after = leases.load("dsl")
+    assert before and after and after.is_up and 0 < before.since <= after.since <= before.since + 2
+
+
 def test_when_the_second_line_goes_the_first_is_let_go_and_keeps_its_table_number_for_its_return(
     machine: Machine,
 ) -> None:
