@@ -21,8 +21,6 @@ def _complete_interface(_ctx: click.Context, _param: click.Parameter, incomplete
 def _interface(_ctx: click.Context, _param: click.Parameter, name: str) -> str:
     if not is_interface_name(name):
         raise click.BadParameter("not an interface name that multihook works with")
-    if name == "lo":
-        raise click.BadParameter("lo is this machine itself and leads to no provider; name the interface of the line")
     return name
 
 
@@ -45,6 +43,8 @@ def up(interface: str, gateway: bytes) -> None:
 
     It needs an address, and a next hop: one given here, configured, or of main's default route.
     """
+    if interface == "lo":
+        console.fail("lo is this machine itself and leads to no provider; name the interface of the line")
     with console.working() as door:
         event = Event("command", "up by hand", interface, UP)
         event.address, event.gateway = _address_of(door, interface, gateway)
