@@ -212,6 +212,8 @@ def _needs_whole(
         return True  # a new link, or one whose record was lost: what it had is not known
     if any(found.before[link.name].address for link in found.gone):
         return True
+    if any(name in found.after and found.after[name].held != before.held for name, before in found.before.items()):
+        return True  # the only link that translates, perhaps: the nft table goes with it, and has to come back
     if any(_concerns_others(found, name) for name in found.before):
         return True
     if _takes_from_a_line(found, events):

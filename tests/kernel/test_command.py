@@ -506,6 +506,24 @@ def test_down_takes_a_link_out_until_up_or_its_next_event(lines: World) -> None:
     assert len(entries) >= 3
 
 
+@pytest.mark.parametrize("back", ["up", "event"])
+def test_the_only_link_that_translates_goes_with_the_nft_table_and_comes_back_with_it(lines: World, back: str) -> None:
+    """A guard of nothing is a difference; a link that is back without its guard sends what it must not."""
+    lines.configure(CONFIG.replace("[link.cable]", "[link.cable]\nsnat = false"))
+    lines.multihook("sync", check=True)
+    ours = lines.snapshot(foreign=False)["nft"]
+    lines.multihook("down", "ppp0", check=True)
+    assert report(lines)["exit_status"] == 3 and lines.snapshot(foreign=False)["nft"] == []
+    lines.multihook("sync", check=True)
+    lines.log.clear()
+    if back == "up":
+        lines.multihook("up", "ppp0", check=True)
+    else:
+        lines.sessions["ppp0"].up_event()
+    assert report(lines)["exit_status"] == 0 and lines.snapshot(foreign=False)["nft"] == ours
+    assert not any("not applied" in line for line in lines.log.lines())
+
+
 def test_up_makes_a_link_of_what_no_hook_announces(world: World) -> None:
     """A static card, with its next hop given, configured, or that of main; in vain it says why in one line."""
     world.ppp_up("ppp0", ONE, PEER, defaultroute=True)

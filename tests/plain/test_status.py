@@ -4,7 +4,7 @@ from contextlib import nullcontext
 
 import pytest
 from click.testing import CliRunner, Result
-from test_run import Machine, both_up, expire, machine, machines  # noqa: F401
+from test_run import TWO, Machine, both_up, bound, expire, machine, machines  # noqa: F401
 
 from multihook import checks
 from multihook import run as multihook_run
@@ -147,6 +147,17 @@ def test_of_a_link_that_is_held_it_says_what_takes_it_back(shown: Machine) -> No
     multihook_run.run(shown.config, shown.kernel.door(), [("cable", event)])
     result = run()
     assert "cable: down by hand; `multihook up eth1` takes it back.\n" in result.output and result.exit_code == 3
+
+
+def test_the_only_link_that_translates_is_taken_out_whole(shown: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown.configure(TWO.replace("[link.cable]", "snat = false\n[link.cable]"))
+    shown.sync()
+    monkeypatch.setattr(console, "working", lambda: nullcontext(shown.kernel.door()))
+    CliRunner().invoke(hands.down, ["eth1"], catch_exceptions=False)
+    result = run()
+    assert result.exit_code == 3 and "The kernel agrees" in result.output
+    shown.drain(bound("eth1", "198.51.100.7", "198.51.100.1"))
+    assert run().exit_code == 0
 
 
 @pytest.fixture
