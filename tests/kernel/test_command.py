@@ -237,6 +237,7 @@ def status_of(world: World, user: str | None) -> str:
     return text
 
 
+@pytest.mark.fault("F47")
 def test_status_needs_no_root(lines: World) -> None:
     """Anybody sees the same links and whether the kernel agrees; what only root may do is refused in one line."""
     mine, theirs = report(lines), report(lines, user="nobody")
@@ -265,6 +266,7 @@ def test_status_needs_no_root(lines: World) -> None:
     assert lines.multihook("check-config", user="nobody").returncode == 0
 
 
+@pytest.mark.fault("F47")
 def test_root_without_the_capability_gets_one_line(lines: World) -> None:
     """In a container without CAP_NET_ADMIN."""
     lines.box.ip("rule del priority 7000")
@@ -288,6 +290,7 @@ def lock_holder(world: World) -> Iterator[int]:
         process.wait()
 
 
+@pytest.mark.fault("F20")
 @pytest.mark.fast
 def test_looking_takes_no_lock_and_names_who_has_it(lines: World) -> None:
     """status, check-config and the dry run answer at once beside a stopped holder; status names it and what waits."""
@@ -337,6 +340,7 @@ def test_a_foreign_rule_by_which_main_comes_first_is_named(lines: World) -> None
     assert "dev ppp0" in lines.route_get("198.51.100.1", "from", dsl) and report(lines)["remarks"] == []
 
 
+@pytest.mark.fault("F58")
 def test_another_network_namespace_is_refused(lines: World) -> None:
     """Same interface names, another network: neither console nor hooks touch it, and the real one stays as it is."""
     other = lines.namespace("other")
@@ -591,6 +595,7 @@ def test_sync_says_what_it_did_for_each_link(world: World) -> None:
 # --- configuration ---
 
 
+@pytest.mark.fault("F69")
 def test_check_config_says_where_and_what_would_be_right(world: World) -> None:
     """File and line for syntax, key path for the rest; also for files that are given; right is 0 and one line."""
     done = world.multihook("check-config")
@@ -693,6 +698,7 @@ def test_the_callers_folder_and_variables_bring_no_code_in(lines: World) -> None
     assert not Path("/tmp/rig/canary").exists()
 
 
+@pytest.mark.fault("F79")
 def test_managers_that_tell_us_nothing_are_named(lines: World) -> None:
     """networkd and NetworkManager keep files of their interfaces: such a default route is remarked upon."""
     lines.box.ip("route add default via 198.51.100.1 dev wan1 metric 7")

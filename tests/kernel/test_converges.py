@@ -254,6 +254,7 @@ ORDERS: list[Callable[[Machine], None]] = [
 ]
 
 
+@pytest.mark.fault("F4", "F5")
 @pytest.mark.parametrize("order", ORDERS, ids=lambda order: order.__name__.replace("_", " "))
 def test_the_last_event_leaves_what_a_fresh_start_would_give(
     machine: Machine, order: Callable[[Machine], None]
@@ -273,6 +274,7 @@ UNANNOUNCED: dict[str, Callable[[Machine], object]] = {
 }
 
 
+@pytest.mark.fault("F9")
 @pytest.mark.parametrize("repair", list(UNANNOUNCED.values()), ids=list(UNANNOUNCED))
 def test_a_change_of_address_that_nobody_told_of_is_repaired(
     machine: Machine, repair: Callable[[Machine], object]
@@ -286,6 +288,7 @@ def test_a_change_of_address_that_nobody_told_of_is_repaired(
     assert left == machine.fresh()
 
 
+@pytest.mark.fault("F9")
 def test_a_static_link_and_a_lease_that_changed_in_silence_are_repaired_by_sync(machine: Machine) -> None:
     """`ip addr change` by an administrator, a lease that somebody renewed by hand, a line that came up unheard."""
     machine.world.box.ip("addr del 192.0.2.9/24 dev wan2", "addr add 192.0.2.10/24 dev wan2")
@@ -302,6 +305,7 @@ def test_a_static_link_and_a_lease_that_changed_in_silence_are_repaired_by_sync(
 # --- interfaces that are not what they were ---
 
 
+@pytest.mark.fault("F14")
 @pytest.mark.parametrize("repair", ["event", "sync"])
 def test_an_interface_made_anew_under_the_same_name_is_the_link_again(machine: Machine, repair: str) -> None:
     """Another index, so routes and group are gone, while the address and the rules are what they were."""
@@ -315,6 +319,7 @@ def test_an_interface_made_anew_under_the_same_name_is_the_link_again(machine: M
     assert left == machine.fresh()
 
 
+@pytest.mark.fault("F14")
 def test_a_renamed_interface_leaves_nothing_under_its_old_name(machine: Machine) -> None:
     """wan1 is called wan9 from now on: the old name's rule goes, and the line is another one."""
     machine.world.box.ip("link set wan1 down", "link set wan1 name wan9", "link set wan9 up")
@@ -370,6 +375,7 @@ EVERYTHING_AT_ONCE = {
 }
 
 
+@pytest.mark.fault("F38")
 def test_each_object_taken_away_is_restored_by_sync(machine: Machine) -> None:
     """One by one, and many at once."""
     taken = {what: (line,) for what, line in objects_of_ours(machine).items() if "wan2" in line or "dsl" in what}
@@ -377,6 +383,7 @@ def test_each_object_taken_away_is_restored_by_sync(machine: Machine) -> None:
     assert_restored(machine, machine.sync, taken | EVERYTHING_AT_ONCE)
 
 
+@pytest.mark.fault("F38", "F39")
 def test_each_object_taken_away_is_restored_by_the_next_event_of_its_link(machine: Machine) -> None:
     """Its hook looks at all of the link's objects, not at what changed."""
     own = ("ppp0", "200", "203.0.113.45")
@@ -387,6 +394,7 @@ def test_each_object_taken_away_is_restored_by_the_next_event_of_its_link(machin
     assert_restored(machine, machine.dsl.up_event, taken)
 
 
+@pytest.mark.fault("F38")
 @pytest.mark.parametrize("which", ["rules", "routes", "groups", "many"])
 def test_each_object_taken_away_is_restored_by_an_event_of_another_link(machine: Machine, which: str) -> None:
     """Whoever deletes rules or flushes a table runs no hook of ours; the next hook of any link repairs it."""
@@ -432,6 +440,7 @@ LOST = {
 }
 
 
+@pytest.mark.fault("F16")
 @pytest.mark.parametrize("repair", ["event of another link", "sync"])
 def test_lost_state_changes_nothing(machine: Machine, repair: str) -> None:
     """Every link goes on as it was, also one of which only an event told: the kernel still has what was made of it."""
@@ -451,6 +460,7 @@ def test_lost_state_changes_nothing(machine: Machine, repair: str) -> None:
     assert changed == {}
 
 
+@pytest.mark.fault("F16")
 @pytest.mark.parametrize(
     "paths", [LOST["leases"], LOST["run"], LOST["everything"]], ids=["leases", "run", "everything"]
 )
@@ -469,6 +479,7 @@ def test_links_that_change_while_the_state_is_lost_leave_nothing_behind(
     assert left == machine.fresh()
 
 
+@pytest.mark.fault("F16")
 @pytest.mark.parametrize("repair", ["event", "sync"])
 def test_allotted_numbers_that_are_lost_leave_no_table_behind(world: World, repair: str) -> None:
     """Two adopted lines; the one that came first, and so has the first number, is the last in any list."""
@@ -491,6 +502,7 @@ def test_allotted_numbers_that_are_lost_leave_no_table_behind(world: World, repa
 # --- held back, taken out ---
 
 
+@pytest.mark.fault("F13")
 def test_events_during_an_upgrade_wait_and_are_all_applied(machine: Machine) -> None:
     """While dpkg replaces the package, hooks only spool; the first run afterwards takes all of it along."""
     before = machine.state()
@@ -560,6 +572,7 @@ CHANGES: dict[str, Callable[[str], str]] = {
 }
 
 
+@pytest.mark.fault("F70")
 @pytest.mark.parametrize("change", list(CHANGES.values()), ids=list(CHANGES))
 def test_a_changed_configuration_leaves_no_old_object(machine: Machine, change: Callable[[str], str]) -> None:
     """There by sync, back by an event of another link: both look at everything, and nothing of the old one stays."""
@@ -574,6 +587,7 @@ def test_a_changed_configuration_leaves_no_old_object(machine: Machine, change: 
     assert machine.state() == before
 
 
+@pytest.mark.fault("F70")
 @pytest.mark.parametrize("setting", ["group = 110", "rule_base = 8000"])
 def test_a_number_that_changes_while_the_state_is_lost_leaves_no_old_object(machine: Machine, setting: str) -> None:
     """Nothing on disk says what it was; our rules in the kernel, known by their protocol number, still do."""

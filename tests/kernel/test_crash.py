@@ -124,6 +124,7 @@ def reference(world: World, argv: list[str]) -> tuple[dict[str, list[str]], dict
     return ours(world), records()
 
 
+@pytest.mark.fault("F15")
 def test_killed_anywhere_in_a_change_of_address_the_next_event_of_any_link_mends_it(links: World) -> None:
     """Once the event is on disk whoever comes next applies it; before that nothing was changed, and the next one sees it."""
     session, other = links.sessions["ppp0"], links.sessions["ppp1"]
@@ -161,6 +162,7 @@ def test_killed_anywhere_in_a_change_of_address_the_next_event_of_any_link_mends
     assert in_line(links) and leftovers() == []
 
 
+@pytest.mark.fault("F15")
 def test_killed_anywhere_in_a_link_going_down_the_next_event_of_any_link_mends_it(links: World) -> None:
     """The same for what is taken away."""
     session, other = links.sessions["ppp0"], links.sessions["ppp1"]
@@ -184,6 +186,7 @@ def test_killed_anywhere_in_a_link_going_down_the_next_event_of_any_link_mends_i
     assert leftovers() == []
 
 
+@pytest.mark.fault("F15")
 def test_killed_anywhere_while_it_works_through_the_spool_what_only_the_events_know_is_not_lost(links: World) -> None:
     """A router that stands in no table but in a recorded event: whoever dies on the way, the next one applies it."""
     links.box.ip("link add wan1 type veth peer name far1", "link set wan1 up", "link set far1 up")
@@ -211,6 +214,7 @@ def test_killed_anywhere_while_it_works_through_the_spool_what_only_the_events_k
     assert points >= 10 and in_line(links)
 
 
+@pytest.mark.fault("F15")
 def test_killed_anywhere_in_the_very_first_event_the_next_one_finds_everything(world: World) -> None:
     """Nothing in /run or /var yet, two lines to adopt: folders, table numbers, names, records and routes come anew."""
     for name, address, metric in (("ppp0", ONE, 10), ("ppp1", TWO, 20)):
@@ -239,6 +243,7 @@ def test_killed_anywhere_in_the_very_first_event_the_next_one_finds_everything(w
     assert in_line(world) and leftovers() == []
 
 
+@pytest.mark.fault("F15")
 @pytest.mark.timeout(240)
 def test_a_sync_killed_anywhere_is_finished_by_the_next_event(links: World) -> None:
     """Tables and a source range change in the configuration; whoever comes next brings all links to it."""
@@ -264,6 +269,7 @@ def test_a_sync_killed_anywhere_is_finished_by_the_next_event(links: World) -> N
     assert in_line(links)
 
 
+@pytest.mark.fault("F15")
 def test_a_flush_killed_anywhere_is_finished_by_the_next_flush_or_undone_by_sync(links: World) -> None:
     """Either way the end is what was asked for, and never a half."""
     goal = ours(links)
@@ -301,6 +307,7 @@ def holder() -> int:
     return 0
 
 
+@pytest.mark.fault("F19")
 @pytest.mark.fast
 @pytest.mark.parametrize("step", ["sendto 3", "rename 1", "rename 2"])
 def test_a_killed_holder_loses_neither_its_own_event_nor_those_of_the_waiters(links: World, step: str) -> None:
@@ -327,6 +334,7 @@ def test_a_killed_holder_loses_neither_its_own_event_nor_those_of_the_waiters(li
     assert in_line(links)
 
 
+@pytest.mark.fault("F5")
 def test_a_holder_that_was_stopped_and_goes_on_does_no_harm(links: World) -> None:
     """Its work is an hour old when it continues: the state that counts is the one of then, not of when it was stopped."""
     session = links.sessions["ppp0"]
@@ -341,6 +349,7 @@ def test_a_holder_that_was_stopped_and_goes_on_does_no_harm(links: World) -> Non
     assert in_line(links)
 
 
+@pytest.mark.fault("F19")
 def test_the_lock_and_its_folders_may_be_deleted_while_somebody_holds_it(links: World) -> None:
     """/run is wiped under a running hook: the next one makes everything anew, and both end."""
     links.sessions["ppp0"].readdress(OTHER)
@@ -390,6 +399,7 @@ def blocked(inode: int) -> str:
 # --- many at once ---
 
 
+@pytest.mark.fault("F1")
 @pytest.mark.timeout(180)
 def test_two_hundred_events_at_once_on_eight_links_are_all_applied(world: World) -> None:
     """Ups, doubles, stale downs, all started at the same time: the end is what the kernel says, and nothing is left."""
@@ -417,6 +427,7 @@ def test_two_hundred_events_at_once_on_eight_links_are_all_applied(world: World)
     assert problems == [], f"after {took:.1f} s: {problems}"
 
 
+@pytest.mark.fault("F3")
 @pytest.mark.timeout(180)
 def test_events_of_two_links_at_the_same_instant_a_hundred_times(links: World) -> None:
     """Both changes are there after each round, whoever of the two was first."""
@@ -454,6 +465,7 @@ def test_commands_and_events_at_the_same_time_end_in_line(links: World) -> None:
     assert [entry for entry in links.log.entries() if entry.severity == "err"] == []
 
 
+@pytest.mark.fault("F1", "F24")
 def test_a_spool_that_grew_for_hours_is_emptied_in_one_run(links: World) -> None:
     """Two thousand events behind a holder that was stopped: one run takes them all, in seconds."""
     session = links.sessions["ppp0"]
@@ -535,6 +547,7 @@ def said(world: World) -> list[str]:
     return [entry.text for entry in entries if entry.severity != "info"]
 
 
+@pytest.mark.fault("F17")
 @pytest.mark.parametrize("copy", [True, False], ids=["with state", "without state"])
 @pytest.mark.parametrize("disk", ["full", "no inode", "read-only"])
 def test_routing_goes_on_without_a_writable_run(links: World, disk: str, copy: bool) -> None:
@@ -559,6 +572,7 @@ def test_routing_goes_on_without_a_writable_run(links: World, disk: str, copy: b
     assert in_line(links)
 
 
+@pytest.mark.fault("F17")
 @pytest.mark.parametrize("target", ["/var/lib/multihook", "/etc/iproute2", "/etc/iproute2/rt_tables.d", "/etc/multihook"])
 def test_routing_goes_on_without_a_writable_folder_elsewhere(links: World, target: str) -> None:
     """/var full or read-only, /etc read-only: nothing that routing needs; one line at most, not one an event."""
@@ -643,6 +657,7 @@ def clear_away(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+@pytest.mark.fault("F18")
 def test_the_list_of_state_files_is_whole(links: World) -> None:
     """A new file of state belongs into FILES, so that damaging it is tried too."""
     links.multihook("flush", check=True)
@@ -651,6 +666,7 @@ def test_the_list_of_state_files_is_whole(links: World) -> None:
     assert {path for path in found if path.parent != RUN / "leases"} <= set(FILES) | {MARK}
 
 
+@pytest.mark.fault("F18")
 @pytest.mark.parametrize("path", [path for path in FILES if path.name != "held"], ids=lambda path: path.parent.name + "/" + path.name)
 def test_damaged_state_is_as_good_as_none(links: World, path: Path) -> None:
     """Corrupt, cut, foreign, symlinked, a fifo, a folder: the event is applied at once, nothing foreign is written."""
@@ -676,6 +692,7 @@ def test_damaged_state_is_as_good_as_none(links: World, path: Path) -> None:
     assert in_line(links) and leftovers() == []
 
 
+@pytest.mark.fault("F18")
 @pytest.mark.parametrize("path", [VAR / "tables", RUN / "leases/ppp0.inet", PRIVATE / "applied"], ids=lambda path: path.name)
 def test_damaged_state_of_adopted_links_is_as_good_as_none(world: World, path: Path) -> None:
     """Adopted links know their table and their reason only from state: they come back the same."""
@@ -698,6 +715,7 @@ FOLDERS = (RUN, PRIVATE, SPOOL, RUN / "leases", VAR)
 FOLDER_WAYS = ("missing", "file", "fifo", "symlink", "dangling symlink", "foreign owner", "writable by all", "mode 000")
 
 
+@pytest.mark.fault("F18")
 @pytest.mark.parametrize("path", FOLDERS, ids=lambda path: path.name)
 def test_folders_that_are_gone_or_foreign_do_not_stop_routing(links: World, path: Path) -> None:
     """A folder that others could write to is not used: nothing is read from it or written through it."""
@@ -741,6 +759,7 @@ def test_folders_that_are_gone_or_foreign_do_not_stop_routing(links: World, path
     assert in_line(links)
 
 
+@pytest.mark.fault("F16")
 def test_everything_lost_at_once_comes_back_the_same(links: World) -> None:
     """/run, /var/lib and the generated names are wiped: one event of one link restores what is known of all."""
     before = ours(links)
@@ -753,6 +772,7 @@ def test_everything_lost_at_once_comes_back_the_same(links: World) -> None:
     assert "l0" in Path("/etc/iproute2/rt_tables.d/multihook.conf").read_text()
 
 
+@pytest.mark.fault("F18")
 def test_a_damaged_event_in_the_spool_makes_the_next_run_look_at_everything(links: World) -> None:
     """Whatever the lost event was about is put right all the same, and one warning is logged."""
     session = links.sessions["ppp0"]
@@ -772,6 +792,7 @@ def test_a_damaged_event_in_the_spool_makes_the_next_run_look_at_everything(link
     assert in_line(links)
 
 
+@pytest.mark.fault("F18")
 def test_state_of_another_python_is_not_believed(links: World) -> None:
     """The cached configuration and code carry the interpreter's version: another one's is made anew, never loaded."""
     for turn, name in enumerate(("compiled", "image")):
@@ -800,6 +821,7 @@ def uptime() -> float:
     return float(Path("/proc/uptime").read_text().split()[0])
 
 
+@pytest.mark.fault("F11")
 def test_clocks_that_jump_change_nothing(links: World) -> None:
     """Boot time a year on and back, files from 1970 and from next year: events are applied, nothing is lost or hangs."""
     session = links.sessions["ppp0"]
@@ -822,6 +844,7 @@ def test_clocks_that_jump_change_nothing(links: World) -> None:
     assert in_line(links) and said(links) == []
 
 
+@pytest.mark.fault("F11", "F67")
 def test_state_of_another_boot_is_a_hint_and_no_more(links: World) -> None:
     """The same files after a reboot: addresses that are gone are not believed, everything is looked at once."""
     links.sessions["ppp0"].readdress(OTHER)
@@ -838,6 +861,7 @@ def test_state_of_another_boot_is_a_hint_and_no_more(links: World) -> None:
 # --- while dpkg replaces the package ---
 
 
+@pytest.mark.fault("F13")
 @pytest.mark.fast
 def test_while_the_package_is_replaced_hooks_only_record(links: World) -> None:
     """With the mark of now: nothing changes, status says how many wait, and sync applies them in their order."""
@@ -873,6 +897,7 @@ VOID = {
 }
 
 
+@pytest.mark.fault("F13")
 @pytest.mark.parametrize("kind", VOID)
 def test_a_mark_that_is_void_holds_nobody_back(links: World, kind: str) -> None:
     """An upgrade that died must not keep hooks from working for ever."""
@@ -891,6 +916,7 @@ def test_a_mark_that_is_not_roots_plain_file_holds_nobody_back(links: World, way
     clear_away(MARK)
 
 
+@pytest.mark.fault("F13")
 def test_a_hook_that_begins_while_the_files_are_missing_waits_for_them(links: World) -> None:
     """dpkg has taken the old module and not yet put the new one: the hook tries again, and its event is not lost."""
     # One file: a folder of a lower layer cannot be renamed in an overlay.
@@ -914,6 +940,7 @@ def test_a_hook_that_begins_while_the_files_are_missing_waits_for_them(links: Wo
     assert said(links) == []
 
 
+@pytest.mark.fault("F13")
 def test_the_image_of_code_never_outlives_its_sources(links: World) -> None:
     """A module replaced by another of the same size and time, as dpkg unpacks a rebuilt package: the new one runs."""
     module = Path("/usr/lib/python3/dist-packages/multihook/run.py")

@@ -143,6 +143,7 @@ def test_a_lease_that_runs_out_takes_the_line_out_and_a_new_one_brings_it_back(w
     assert_works(world, "wan1", client.address)
 
 
+@pytest.mark.fault("F8")
 @pytest.mark.parametrize("router_answers", [True, False], ids=["router answers", "router is silent"])
 def test_timeout_takes_the_lease_on_file_if_its_router_answers(world: World, router_answers: bool) -> None:
     """No server: dhclient tries its old lease; dhclient-script takes it back when the router is silent."""
@@ -169,6 +170,7 @@ def test_timeout_takes_the_lease_on_file_if_its_router_answers(world: World, rou
         assert_is_gone(world, old)
 
 
+@pytest.mark.fault("F8")
 def test_fail_without_any_lease_is_nothing(world: World) -> None:
     """A line on which no server ever answered is no link."""
     tune(IMPATIENT)
@@ -180,6 +182,7 @@ def test_fail_without_any_lease_is_nothing(world: World) -> None:
     assert world.log.lines() == []
 
 
+@pytest.mark.fault("F8")
 @pytest.mark.parametrize("how", ["release", "stop"])
 def test_release_and_stop_take_the_line_out(world: World, how: str) -> None:
     """dhclient -r and dhclient -x; and the next BOUND brings it back."""
@@ -245,6 +248,7 @@ def test_another_server_on_the_same_wire_leads_to_another_router(world: World) -
     assert "via 198.51.100.1 dev wan1" in world.route_get("198.18.0.10", "from", client.address)
 
 
+@pytest.mark.fault("F33")
 @pytest.mark.parametrize("kind", ["adopted", "configured", "configured with a next hop"])
 def test_a_lease_without_a_router_is_not_adopted(world: World, kind: str) -> None:
     """It leads nowhere by nobody's word: an office network, a printer's. A configured next hop is somebody's word."""
@@ -276,6 +280,7 @@ def assert_classless(world: World, address: str) -> None:
     assert "via 198.51.100.1 dev wan1" in world.route_get("198.18.0.10", "from", address)
 
 
+@pytest.mark.fault("F33")
 def test_classless_routes_hold_for_the_lines_own_traffic(world: World) -> None:
     """Debian's hook that sets them runs after ours; they are in our table all the same, and RENEW keeps them."""
     cable = world.provider("cable", "198.51.100.0/24", wire="wan1")
@@ -293,6 +298,7 @@ def test_classless_routes_hold_for_the_lines_own_traffic(world: World) -> None:
     assert_classless(world, client.address)
 
 
+@pytest.mark.fault("F33")
 def test_classless_routes_without_a_default_are_no_way_to_the_internet(world: World) -> None:
     """RFC 3442: the router option beside them is not to be used."""
     cable = world.provider("cable", "198.51.100.0/24", wire="wan1")
@@ -308,6 +314,7 @@ def test_classless_routes_without_a_default_are_no_way_to_the_internet(world: Wo
 NOTHING = ("PREINIT", "MEDIUM", "NBI", "ARPCHECK", "ARPSEND", "PREINIT6", "BOUND6", "RENEW6", "REBIND6", "DEPREF6", "")
 
 
+@pytest.mark.fault("F8")
 def test_reasons_that_are_no_news_change_nothing(world: World) -> None:
     """They are given before anything has happened, or speak of IPv6; an unknown one only makes us look."""
     world.provider("cable", "198.51.100.0/24", wire="wan1").static(7)
@@ -322,6 +329,7 @@ def test_reasons_that_are_no_news_change_nothing(world: World) -> None:
     assert world.log.lines() == []
 
 
+@pytest.mark.fault("F7", "F8")
 @pytest.mark.parametrize("reason", ["BOUND", "RENEW", "REBIND", "REBOOT", "TIMEOUT"])
 def test_each_reason_that_brings_an_address_does_so(world: World, reason: str) -> None:
     """Where the script has put it on the interface: an address that is only said to be there makes no link."""
@@ -339,6 +347,7 @@ def test_each_reason_that_brings_an_address_does_so(world: World, reason: str) -
         assert_works(world, "wan1", "198.51.100.8")
 
 
+@pytest.mark.fault("F7", "F8")
 @pytest.mark.parametrize("reason", ["EXPIRE", "FAIL", "RELEASE", "STOP"])
 def test_each_reason_that_takes_an_address_away_believes_the_kernel(world: World, reason: str) -> None:
     """Late ones, of another client's address or of none, while ours is there, change nothing; the true one does."""
@@ -391,6 +400,7 @@ def test_lines_that_are_not_to_be_touched_are_not(world: World, setting: str) ->
     assert ours(world) == [] and "wan1" not in world.multihook("status").stdout
 
 
+@pytest.mark.fault("F8")
 @pytest.mark.parametrize("timeline", ["timeline-dhclient.txt", "timeline-dhclient-nak-dnsmasq.txt"])
 def test_what_real_clients_did_gives_the_right_link_after_each_event(world: World, timeline: str) -> None:
     """The recorded reasons in their order: at each moment the rules are those of the address that the interface has."""
@@ -427,6 +437,7 @@ def asked(ns: Namespace) -> int:
     return next(int(part["counter"]["packets"]) for part in rule["expr"] if "counter" in part)
 
 
+@pytest.mark.fault("F66")
 def test_a_renewal_to_a_server_off_the_segment_leaves_by_its_own_line(world: World) -> None:
     """dhclient renews from a socket that is bound to nothing, while main's default leads to the neighbour."""
     server = "10.9.9.9"

@@ -154,6 +154,7 @@ def set_address(world: World, address: str) -> None:
     world.box.ip(f"addr add {address}/24 dev wan1")
 
 
+@pytest.mark.fault("F8")
 def test_each_reason_of_dhcpcd_gives_the_right_link(world: World) -> None:
     """What brings a lease makes the link, whatever it is called; the kernel's addresses decide about the rest."""
     world.provider("cable", "198.51.100.0/24", wire="wan1").static(7)
@@ -202,6 +203,7 @@ def test_what_a_real_dhcpcd_did_gives_the_right_link_after_each_event(world: Wor
         assert ways == ([f"default via 10.80.0.1 dev wan0 proto 109 src {current}"] if current else [])
 
 
+@pytest.mark.fault("F25")
 def test_what_a_hostile_server_sends_runs_nothing_and_changes_nothing(world: World) -> None:
     """CVE-2011-0997 and its like, through Debian's own hooks: refused by name, and what was known still holds."""
     world.provider("cable", "198.51.100.0/24", wire="wan1").static(7)
@@ -253,6 +255,7 @@ def systemctl() -> Iterator[Path]:
             command.write_bytes(kept)
 
 
+@pytest.mark.fault("F47")
 @pytest.mark.parametrize("drop_in", [True, False], ids=["with our drop-in", "without it"])
 def test_in_the_sandbox_of_its_service_the_kernels_part_is_done(world: World, drop_in: bool, systemctl: Path) -> None:
     """A new line, a renumbering, a lease that ends; names and numbers are written by the service that is asked for it."""
@@ -293,6 +296,7 @@ def test_in_the_sandbox_of_its_service_the_kernels_part_is_done(world: World, dr
     assert_is_gone(world, address)
 
 
+@pytest.mark.fault("F17", "F47")
 def test_without_systemd_what_cannot_be_written_is_said(world: World) -> None:
     """A read-only system that nobody can mend from outside: one line, and routing is right."""
     Path("/etc/resolv.conf").touch()

@@ -97,6 +97,7 @@ def test_what_stands_in_the_way_is_found_and_its_mend_mends(lines: World) -> Non
     assert "protocol" not in [one["name"] for one in findings(lines)], "a run takes out what has our number"
 
 
+@pytest.mark.fault("F45")
 def test_the_rules_of_the_kernel_itself(lines: World) -> None:
     """Rule 0 moved behind ours, main's gone: named, and put back by what is printed."""
     before = findings(lines)
@@ -152,6 +153,7 @@ def file(path: str, text: str, mode: int = 0o644) -> Iterator[None]:
             there.unlink()
 
 
+@pytest.mark.fault("F76")
 def test_debians_own_ip_up_is_really_overridden_and_mended(lines: World) -> None:
     """The real /etc/ppp/ip-up runs ip-up.local in place of us: named, and after the mend our hook hears again."""
     session = lines.sessions["ppp0"]

@@ -128,6 +128,7 @@ def test_flush_leaves_the_files_as_they_were_and_sync_puts_ours_back(site: World
     assert (GLFTPD.read_bytes(), BACKUP.read_bytes()) == (INCLUDE + THEIRS, THEIRS)
 
 
+@pytest.mark.fault("F17", "F72")
 @pytest.mark.parametrize("what", ["missing", "fifo", "folder", "others'", "read-only"])
 def test_routing_is_right_and_one_line_says_why_glftpd_conf_is_not(site: World, what: str) -> None:
     GLFTPD.unlink()
@@ -164,6 +165,7 @@ def test_routing_is_right_and_one_line_says_why_glftpd_conf_is_not(site: World, 
             subprocess.run(["umount", "/etc"], check=True)
 
 
+@pytest.mark.fault("F72")
 def test_the_files_of_two_adopted_lines_and_what_a_seed_left_behind(site: World) -> None:
     seed = b"\nifip 10.* 192.168.*\nelseip\n\nactive_addr 192.0.2.9\npasv_addr 192.0.2.9\n\nendifip\n"
     MULTILINK.write_bytes(seed)
@@ -178,6 +180,7 @@ def test_the_files_of_two_adopted_lines_and_what_a_seed_left_behind(site: World)
     assert Path("/etc/multilink.conf.multihook-backup").read_bytes() == seed
 
 
+@pytest.mark.fault("F17")
 def test_files_that_cannot_be_written_leave_no_old_rule_in_the_kernel(site: World) -> None:
     site.ppp_up("ppp0", ONE, PEER)
     site.ppp_up("ppp1", TWO, PEER)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from world import World
 
 THEIRS = "# glFTPd\nshutdown 0\n"
 
 
+@pytest.mark.fault("F75")
 def test_removal_takes_our_lines_out_and_purge_names_the_backup_that_stays(world: World) -> None:
     machine = world.machine()
     for number in (1, 2):

@@ -102,6 +102,7 @@ def spooled() -> list[Path]:
 # --- time ---
 
 
+@pytest.mark.fault("F6", "F20")
 @pytest.mark.alone
 def test_a_stopped_lock_holder_keeps_no_caller_for_long(pending: World) -> None:
     """Both kinds of callers go on after some 5 s, with one warning each; the events wait and are applied later."""
@@ -122,6 +123,7 @@ def test_a_stopped_lock_holder_keeps_no_caller_for_long(pending: World) -> None:
     assert applied(pending) and "wait" not in pending.multihook("status").stdout
 
 
+@pytest.mark.fault("F6")
 @pytest.mark.alone
 def test_signals_that_the_caller_blocked_do_not_make_it_wait_for_ever(pending: World) -> None:
     """A signal mask is inherited: a hook that relies on SIGALRM must not take the caller's word for it."""
@@ -138,6 +140,7 @@ def test_signals_that_the_caller_blocked_do_not_make_it_wait_for_ever(pending: W
         assert time.monotonic() - start < BOUND_SECONDS
 
 
+@pytest.mark.fault("F20")
 @pytest.mark.fast
 def test_a_waiting_hook_goes_on_at_once_when_the_lock_is_free(pending: World) -> None:
     """It does not poll, and it does not wait for its whole time."""
@@ -150,6 +153,7 @@ def test_a_waiting_hook_goes_on_at_once_when_the_lock_is_free(pending: World) ->
         assert time.monotonic() - start < 2 and applied(pending)
 
 
+@pytest.mark.fault("F6", "F20")
 @pytest.mark.alone
 def test_a_stopped_allotment_of_tables_keeps_no_caller_for_long(pending: World) -> None:
     """Whoever gives numbers to links (`check-config`, a hook after a change) holds another lock: nobody waits on it for ever."""
@@ -164,6 +168,7 @@ def test_a_stopped_allotment_of_tables_keeps_no_caller_for_long(pending: World) 
         assert time.monotonic() - start < BOUND_SECONDS and applied(pending)
 
 
+@pytest.mark.fault("F13")
 @pytest.mark.alone
 def test_a_broken_package_under_dpkg_keeps_no_caller_for_long(pending: World) -> None:
     """While dpkg works a hook that cannot even start tries again, for some 5 s and no longer."""
@@ -186,6 +191,7 @@ def test_a_broken_package_under_dpkg_keeps_no_caller_for_long(pending: World) ->
         LOCK.with_name("upgrading").unlink()
 
 
+@pytest.mark.fault("F23")
 def test_a_log_that_nobody_reads_keeps_no_caller(pending: World) -> None:
     """/dev/log with a full queue, missing, a plain file, a fifo, a stream socket: routing does not wait for it."""
     log, aside = Path("/dev/log"), Path("/dev/log.aside")
@@ -243,6 +249,7 @@ def test_a_log_that_nobody_reads_keeps_no_caller(pending: World) -> None:
 # --- descriptors and processes ---
 
 
+@pytest.mark.fault("F6", "F21")
 @pytest.mark.fast
 @pytest.mark.parametrize(
     "entry",
@@ -270,6 +277,7 @@ def test_what_was_inherited_is_closed_when_the_hook_returns(pending: World, entr
     assert applied(pending)
 
 
+@pytest.mark.fault("F21")
 def test_the_lock_and_the_kernel_door_are_closed_on_exec(pending: World) -> None:
     """Every descriptor that a hook opens itself says so to the kernel: no child can keep the lock."""
     calls = "openat,socket,accept4,pipe2,dup,dup2,dup3,memfd_create,eventfd2,fcntl,ioctl"
@@ -282,6 +290,7 @@ def test_the_lock_and_the_kernel_door_are_closed_on_exec(pending: World) -> None
     assert applied(pending)
 
 
+@pytest.mark.fault("F6")
 def test_the_callers_input_is_not_read(pending: World) -> None:
     """What stands in the caller's standard input (a script that is read from there, a terminal) is left to it."""
     program = Path("/usr/lib/multihook/event")
@@ -300,6 +309,7 @@ def test_the_callers_input_is_not_read(pending: World) -> None:
         program.chmod(mode)
 
 
+@pytest.mark.fault("F22")
 def test_a_hook_starts_no_other_program(pending: World) -> None:
     """The kernel is asked directly. One fork, where SNAT had to be changed, and that child only ends."""
     words = ("-f", "-qq", "-e", "signal=none", "-e", "trace=clone,clone3,fork,vfork,execve")
@@ -310,6 +320,7 @@ def test_a_hook_starts_no_other_program(pending: World) -> None:
     assert applied(pending)
 
 
+@pytest.mark.fault("F21")
 def test_what_waits_for_the_kernel_has_nothing_open_and_ends(pending: World) -> None:
     """The child that gives the netfilter socket back closes all else at once: no lock, no pipe of the caller."""
     pending.box.run("strace", "-ff", "-qq", "-o", "/tmp/rig/trace", *EVENT)
@@ -379,6 +390,7 @@ def source(world: World, shell: str, options: str, env: dict[str, str], hook: st
     assert before == after, env
 
 
+@pytest.mark.fault("F78")
 @pytest.mark.fast
 @pytest.mark.parametrize("options", ["-e -u", "-eu -f -C", "+e"])
 @pytest.mark.parametrize("shell", ["dash", "bash --posix"])
@@ -393,6 +405,7 @@ def test_the_shell_that_sources_it_is_the_same_after(pending: World, hook: str, 
 BROKEN = ("exit 7", "kill -9 $$", "kill -TERM $$", "echo out; echo err >&2", "missing", "not executable", "cat; exec sleep 0")
 
 
+@pytest.mark.fault("F78")
 def test_a_broken_event_program_is_no_concern_of_the_caller(pending: World) -> None:
     """Whatever /usr/lib/multihook/event has become: status 0, silence, and the next hooks run."""
     program = Path("/usr/lib/multihook/event")
@@ -419,6 +432,7 @@ def test_a_broken_event_program_is_no_concern_of_the_caller(pending: World) -> N
         program.chmod(mode)
 
 
+@pytest.mark.fault("F78")
 def test_debians_own_hooks_beside_ours_work_as_without_it(pending: World) -> None:
     """dhclient-script sources them one after the other: with ours between them each sees what it saw before."""
     folder = Path(DHCLIENT_HOOK).parent
@@ -441,6 +455,7 @@ def test_debians_own_hooks_beside_ours_work_as_without_it(pending: World) -> Non
     assert [line for line in seen[0][1] if "multihook" not in line] == [line for line in seen[1][1] if "multihook" not in line]
 
 
+@pytest.mark.fault("F78")
 def test_dhcpcds_own_hooks_beside_ours_work_as_without_it(pending: World) -> None:
     """dhcpcd-run-hooks sources them in one shell: those behind ours see what they would see without it."""
     ours, folder = Path(DHCPCD_HOOK), Path(DHCPCD_HOOK).parent
@@ -496,6 +511,7 @@ def test_signals_while_waiting_for_the_lock_lose_nothing(pending: World) -> None
 # --- surroundings ---
 
 
+@pytest.mark.fault("F22")
 def test_closed_standard_descriptors_do_no_harm(pending: World) -> None:
     """0, 1 and 2 closed in every combination: no socket or file of ours gets what was meant for them."""
     session = pending.sessions["ppp0"]
@@ -510,6 +526,7 @@ def test_closed_standard_descriptors_do_no_harm(pending: World) -> None:
             assert f"default dev ppp0 proto 109 scope link src {address}" in pending.routes(200), closed
 
 
+@pytest.mark.fault("F22")
 def test_a_hostile_surrounding_does_no_harm(pending: World) -> None:
     """No PATH, no variable at all, mask 000, a folder that is gone, Python's own variables, no locale, another user's home."""
     gone = Path("/tmp/rig/gone")
@@ -557,6 +574,7 @@ def test_a_hostile_surrounding_does_no_harm(pending: World) -> None:
     assert loose == [] and Path("/run/multihook/private").stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.fault("F22")
 def test_files_have_the_same_modes_whatever_the_mask(pending: World) -> None:
     """State that `status` reads without root is readable, private things are not, whatever the caller's umask was."""
     modes = []
@@ -588,6 +606,7 @@ LIMITS = {
 }
 
 
+@pytest.mark.fault("F22")
 def test_limits_of_resources_do_not_reach_the_caller(pending: World) -> None:
     """A hook that is not let do its work is silent all the same, and leaves nothing that the next one trips over."""
     session = pending.sessions["ppp0"]
@@ -615,6 +634,7 @@ _PRLIMIT = {
 }  # fmt: skip
 
 
+@pytest.mark.fault("F47")
 def test_without_the_right_to_change_the_network_one_line_says_so(pending: World) -> None:
     """No CAP_NET_ADMIN: nothing is changed, the event is not lost, and the log names the capability once."""
     before = pending.snapshot()
@@ -630,6 +650,7 @@ def test_without_the_right_to_change_the_network_one_line_says_so(pending: World
     assert applied(pending)
 
 
+@pytest.mark.fault("F47")
 def test_a_hook_run_by_nobody_says_nothing_and_changes_nothing(pending: World) -> None:
     """Somebody tries it by hand without root."""
     before = pending.snapshot()
@@ -641,6 +662,7 @@ def test_a_hook_run_by_nobody_says_nothing_and_changes_nothing(pending: World) -
     assert applied(pending)
 
 
+@pytest.mark.fault("F46")
 def test_hooks_need_no_program_at_all(pending: World) -> None:
     """With ip, nft and every other program hidden they do their work: only Python is called."""
     hide = "mount -t tmpfs none /usr/local; for p in /usr/sbin/ip /usr/bin/ip /usr/sbin/nft /usr/bin/systemd-run /usr/bin/logger; do "
@@ -660,6 +682,7 @@ PIECES = (
 )
 
 
+@pytest.mark.fault("F13")
 def test_a_package_in_pieces_is_one_line_in_the_log(pending: World) -> None:
     """Half an upgrade, a bad disk, a mistake of ours: status 0, silence, one line that says what to do."""
     for victim, content in PIECES:

@@ -173,6 +173,7 @@ def unforgettable(world: World) -> None:
 ADDRESSES = ("new_ip_address", "new_routers", "new_domain_name_servers", "new_dhcp_server_identifier")
 
 
+@pytest.mark.fault("F25", "F27", "F28")
 @pytest.mark.parametrize("variable", ADDRESSES)
 def test_a_hostile_value_where_an_address_belongs(lines: World, variable: str) -> None:
     """Each of them alone in a renewal that is right otherwise: nothing changes, and one line names the variable."""
@@ -185,6 +186,7 @@ def test_a_hostile_value_where_an_address_belongs(lines: World, variable: str) -
         same(lines, before, (variable, value[:60]))
 
 
+@pytest.mark.fault("F27")
 @pytest.mark.fast
 def test_a_hostile_router_of_a_new_lease(lines: World) -> None:
     """Gateways that the kernel would take, or refuse in the middle of the work: 0.0.0.0, our own, another card's."""
@@ -204,6 +206,7 @@ def test_a_hostile_router_of_a_new_lease(lines: World) -> None:
     assert lines.multihook("status").returncode == 0
 
 
+@pytest.mark.fault("F25", "F33")
 def test_hostile_classless_routes(lines: World) -> None:
     """Option 121 as octets: what cannot be read, ends in the middle, or is no octet at all is not used."""
     before = state(lines)
@@ -238,6 +241,7 @@ HOSTILE_ROUTES = {
 }
 
 
+@pytest.mark.fault("F33")
 def test_hostile_routes_beside_a_good_default_are_left_out_and_said(lines: World) -> None:
     """Option 121 that can be read, with one route that can be none: it alone is not used, and one line names it."""
     before = kernel(state(lines))
@@ -250,6 +254,7 @@ def test_hostile_routes_beside_a_good_default_are_left_out_and_said(lines: World
     assert lines.multihook("status").returncode == 0
 
 
+@pytest.mark.fault("F26", "F33")
 def test_of_many_classless_routes_a_bounded_number_is_used(lines: World) -> None:
     """Thirty-two are used and the rest is said; an option longer than any is refused as a whole."""
     before = kernel(state(lines))
@@ -266,6 +271,7 @@ def test_of_many_classless_routes_a_bounded_number_is_used(lines: World) -> None
     assert kernel(state(lines)) == before
 
 
+@pytest.mark.fault("F31")
 def test_a_hostile_name_of_an_interface(lines: World) -> None:
     """Refused by name, whether the kernel has such an interface or not."""
     before = state(lines)
@@ -276,6 +282,7 @@ def test_a_hostile_name_of_an_interface(lines: World) -> None:
     same(lines, before, "in the end")
 
 
+@pytest.mark.fault("F25")
 def test_hostile_reasons_and_variables_that_nobody_reads(lines: World) -> None:
     """An unknown reason is a look at the link and nothing more; other variables are never looked at."""
     before = state(lines)
@@ -298,6 +305,7 @@ def test_a_hostile_old_address_takes_no_link_down(lines: World) -> None:
         same(lines, before, (reason, value[:60]))
 
 
+@pytest.mark.fault("F26")
 @pytest.mark.fast
 def test_a_hundred_routers_and_five_hundred_servers_are_one_line(lines: World) -> None:
     """Counts are bounded: the first few are used, the rest is said once, and it takes no time."""
@@ -313,6 +321,7 @@ def test_a_hundred_routers_and_five_hundred_servers_are_one_line(lines: World) -
             assert kernel(state(lines)) == kernel(before)
 
 
+@pytest.mark.fault("F80")
 def test_the_same_rubbish_at_each_renewal_is_counted(lines: World) -> None:
     """A server that says it for months: the 1st, 2nd, 4th, 8th ... time, with the count; other rubbish is said at once."""
     for _ in range(20):
@@ -330,6 +339,7 @@ def test_the_same_rubbish_at_each_renewal_is_counted(lines: World) -> None:
 ARGUMENTS = ("ppp0", "/dev/pts/0", "38400", DSL, PEER, "param")
 
 
+@pytest.mark.fault("F37")
 @pytest.mark.parametrize("position", range(6), ids=["interface", "tty", "speed", "local", "remote", "ipparam"])
 def test_a_hostile_argument_of_pppd(lines: World, position: int) -> None:
     """ip-up and ip-down with rubbish in one place: of tty, speed and remote nothing is read at all."""
@@ -354,6 +364,7 @@ def test_a_hostile_argument_of_pppd(lines: World, position: int) -> None:
             same(lines, before, (script, value[:60]))
 
 
+@pytest.mark.fault("F37")
 def test_hostile_variables_of_pppd(lines: World) -> None:
     """Its environment: what we read of it is one line, what we do not read is nothing."""
     before = state(lines)
@@ -374,6 +385,7 @@ def test_hostile_variables_of_pppd(lines: World) -> None:
         same(lines, before, value[:60])
 
 
+@pytest.mark.fault("F37")
 @pytest.mark.fast
 def test_missing_and_surplus_arguments(lines: World) -> None:
     """ip-up by hand: one line with the usage, nothing changed; also the event program itself, called in any way."""
@@ -398,6 +410,7 @@ def test_missing_and_surplus_arguments(lines: World) -> None:
 # --- a real server ---
 
 
+@pytest.mark.fault("F25")
 def test_a_real_server_that_sends_commands(world: World) -> None:
     """Host name, domain, boot file, WPAD, option 121 by a real DHCP server through real dhclient and all of Debian's hooks."""
     poison = f"$(touch {CANARY})"
@@ -424,6 +437,7 @@ def test_a_real_server_that_sends_commands(world: World) -> None:
 KERNEL_NAMES = ["a;id", "b$(id)", "c*", 'd"q', "e'q", "é", "-x", "#c", "a|b", "a\\b", "~", "a@b", "\x7f", "drop", "0", "`id`", "_", "all ", "a=b"]
 
 
+@pytest.mark.fault("F31", "F32")
 def test_interfaces_with_names_that_a_shell_or_nft_would_misread(world: World) -> None:
     """Each has an address and a default route, as a link to adopt would; only names on the allow-list are."""
     world.box.ip("link add wan1 type veth peer name far1", "link set wan1 up", "link set far1 up")
@@ -558,6 +572,7 @@ def refused(world: World, before: dict[str, Any], what: str) -> None:
 CHUNKS = 6
 
 
+@pytest.mark.fault("F69")
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_each_kind_of_wrong_file_leaves_the_last_good_configuration(lines: World, chunk: int) -> None:
     """Syntax, keys, types, numbers, names, clashes, encodings, sizes: refused as a whole, in one line, and mended by a new file."""
@@ -573,6 +588,7 @@ def test_each_kind_of_wrong_file_leaves_the_last_good_configuration(lines: World
     assert not Path(CANARY).exists()
 
 
+@pytest.mark.fault("F69")
 def test_wrong_files_still_let_a_link_change_its_address(lines: World) -> None:
     """The last good configuration is not only kept, it works: a new address is applied, and status says 78."""
     lines.configure("[link.dsl\n")
@@ -585,6 +601,7 @@ def test_wrong_files_still_let_a_link_change_its_address(lines: World) -> None:
     assert done.returncode == 78 and "multihook.toml:1:" in done.stderr
 
 
+@pytest.mark.fault("F12")
 def test_wrong_files_before_there_ever_was_a_good_one_change_nothing(world: World) -> None:
     """No last good configuration: the kernel is left as it is, and that is said."""
     Path("/var/lib/multihook/last-good.json").unlink(missing_ok=True)  # installing the package leaves one
@@ -630,6 +647,7 @@ def break_with(path: Path, way: str) -> None:
         path.symlink_to("/dev/zero")
 
 
+@pytest.mark.fault("F71")
 @pytest.mark.parametrize("name", ["multihook.toml", "conf.d/50-x.toml"])
 @pytest.mark.parametrize("way", ["fifo", "folder", "dangling", "loop", "owner", "writable", "group", "socket", "device"])
 def test_a_file_that_is_not_to_be_believed_is_refused(lines: World, name: str, way: str) -> None:
@@ -652,6 +670,7 @@ def test_a_file_that_is_not_to_be_believed_is_refused(lines: World, name: str, w
     assert lines.multihook("check-config").returncode == 0
 
 
+@pytest.mark.fault("F71")
 @pytest.mark.parametrize("way", ["owner", "writable", "file", "fifo"])
 @pytest.mark.parametrize("folder", ["/etc/multihook", "/etc/multihook/conf.d"])
 def test_a_folder_that_is_not_to_be_believed_is_refused(lines: World, folder: str, way: str) -> None:
@@ -681,6 +700,7 @@ def test_a_folder_that_is_not_to_be_believed_is_refused(lines: World, folder: st
             aside.rename(path)
 
 
+@pytest.mark.fault("F69")
 def test_editors_marks_and_line_ends_are_no_mistakes(lines: World) -> None:
     """A byte order mark, CRLF, a comment in any language, no newline at the end, a symlink of root's to a plain file."""
     before = kernel(state(lines))
@@ -699,6 +719,7 @@ def test_editors_marks_and_line_ends_are_no_mistakes(lines: World) -> None:
         Path("/etc/multihook.real").unlink()
 
 
+@pytest.mark.fault("F43")
 def test_numbers_and_names_that_others_have_are_refused(lines: World) -> None:
     """rt_tables.d of somebody else: his table number, his name, his protocol; found when his file appears and when it goes."""
     before = state(lines)

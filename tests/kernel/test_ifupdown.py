@@ -196,6 +196,7 @@ def test_ifupdown_knows_more_than_a_look_at_boot_and_less_than_a_lease(world: Wo
     assert world.snapshot(foreign=False) == made
 
 
+@pytest.mark.fault("F7")
 def test_networkmanager_that_runs_the_same_folders_has_its_lines_looked_at(world: World) -> None:
     """Debian 12's dispatcher.d/01-ifupdown: up, down, and an `up` that was queued while the line went (F7)."""
     world.provider("cable", "198.51.100.0/24", wire="wan1").static(7)
@@ -213,6 +214,7 @@ def test_networkmanager_that_runs_the_same_folders_has_its_lines_looked_at(world
     assert len(said(world)) == 2
 
 
+@pytest.mark.fault("F12")
 def test_before_anything_of_ours_is_mounted_the_hook_is_silent(world: World) -> None:
     """F12: networking.service runs before /run/multihook is made, and maybe before /etc is as it will be."""
     world.provider("cable", "198.51.100.0/24", wire="wan1").static(7)

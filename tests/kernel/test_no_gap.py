@@ -153,6 +153,7 @@ HAPPENINGS = [
 ]
 
 
+@pytest.mark.fault("F39", "F62", "F63")
 @pytest.mark.parametrize("happening", HAPPENINGS, ids=lambda happening: happening.__name__.replace("_", " "))
 def test_traffic_of_other_links_goes_on_while_one_link_is(
     world: World, lines: None, happening: Callable[[World], None]
@@ -186,6 +187,7 @@ def test_an_event_that_says_what_is_known_disturbs_not_even_its_own_link(world: 
         world.multihook("sync", check=True)
 
 
+@pytest.mark.fault("F70")
 @pytest.mark.parametrize(
     "change",
     [
@@ -222,6 +224,7 @@ def test_traffic_of_the_lan_goes_on_while_links_come_and_go(world: World, lines:
             happening(world)
 
 
+@pytest.mark.fault("F63")
 def test_the_default_of_main_is_moved_from_link_to_link(world: World, lines: None) -> None:
     """002.14: what is bound to nothing follows it; what carries a link's address does not notice, nor its absence."""
     ways = {"ppp0": "dev ppp0", "ppp1": "dev ppp1", "wan1": "via 198.51.100.1"}
@@ -238,6 +241,7 @@ def test_the_default_of_main_is_moved_from_link_to_link(world: World, lines: Non
 # --- adopted lines ---
 
 
+@pytest.mark.fault("F63")
 def test_the_first_line_goes_on_while_a_second_comes_and_goes(world: World) -> None:
     """A lone line gets its table, rules and group when it is one of two, and loses nothing when that is over."""
     isp = world.provider("isp", "203.0.113.0/24")
@@ -266,6 +270,7 @@ def test_the_second_line_goes_on_while_the_first_goes_and_comes_back(world: Worl
             world.dhclient_script("BOUND", "wan1", **first)
 
 
+@pytest.mark.fault("F63")
 def test_nothing_is_lost_while_a_third_line_comes_and_goes(world: World) -> None:
     """Three adopted lines, events of all of them at once."""
     isp = world.provider("isp", "203.0.113.0/24")

@@ -92,6 +92,7 @@ def test_the_gateway_of_a_dhcp_line_and_an_adopted_link_are_told_too(listening: 
     assert line == f"[wan1] [wan1] [inet] [up] [] [{client.address}] [198.51.100.1] [1000] [dhclient] [BOUND]"
 
 
+@pytest.mark.fault("F21")
 def test_what_a_program_gets_besides_is_fixed(listening: World) -> None:
     program(
         "surroundings",
@@ -132,6 +133,7 @@ echo $$
     assert set(numbers[:-2]) <= {"0", "1", "2", "3", "10"} and numbers[-1] == numbers[-2], "no descriptor, own session"
 
 
+@pytest.mark.fault("F25")
 def test_hostile_values_never_reach_a_program(listening: World) -> None:
     listening.ppp_up("ppp0", ONE, PEER, ipparam="$(touch /run/notify-heard.evil)`id`", linkname="x;y\nz")
     listening.ppp_up("ppp1", TWO, PEER, dns=("$(reboot)",))
@@ -143,6 +145,7 @@ def test_hostile_values_never_reach_a_program(listening: World) -> None:
     assert not Path("/run/notify-heard.evil").exists()
 
 
+@pytest.mark.fault("F71")
 @pytest.mark.parametrize("what", ["mode", "group", "owner", "setuid", "link", "fifo", "folder", "the folder's mode"])
 def test_what_is_not_roots_alone_is_not_run_and_said_in_one_line(listening: World, what: str) -> None:
     odd = program("aaa", RECORD)
@@ -206,6 +209,7 @@ def test_an_empty_folder_costs_nothing_and_starts_nothing(listening: World) -> N
     assert not (PRIVATE / "news").exists() and not (PRIVATE / "told").exists()
 
 
+@pytest.mark.fault("F74")
 def test_programs_run_in_order_and_failures_are_said(listening: World) -> None:
     program("aaa-fails", "#!/bin/sh\necho something is wrong >&2\nexit 7\n")
     program("bbb-signal", "#!/bin/sh\nkill -9 $$\n")
@@ -230,6 +234,7 @@ def test_programs_run_in_order_and_failures_are_said(listening: World) -> None:
     assert text.index("aaa-fails") < text.index("bbb-signal") < text.index("eee-loud")
 
 
+@pytest.mark.fault("F6", "F73", "F74")
 def test_a_program_that_hangs_is_ended_and_routing_and_others_do_not_wait(
     listening: World, short_patience: None
 ) -> None:
@@ -258,6 +263,7 @@ def short_patience() -> Iterator[None]:
     path.write_text(text)
 
 
+@pytest.mark.fault("F74")
 def test_what_a_program_leaves_running_is_ended_and_its_pipe_holds_nobody_up(listening: World) -> None:
     program("aaa-forks", f"#!/bin/sh\nsleep 1000 &\necho $! >>{HEARD}.pids\n")
     program("zzz", RECORD)
@@ -382,6 +388,7 @@ def test_a_unit_of_its_own_is_made_where_systemd_runs_and_done_without_where_it_
             booted.rmdir()
 
 
+@pytest.mark.fault("F73")
 def test_the_example_publishes_the_address_by_ssh(listening: World) -> None:
     example = Path("/jail/checkout/debian/examples/notify-publish")
     if not example.exists():

@@ -233,6 +233,7 @@ def two_lines(world: World) -> None:
     card(world)
 
 
+@pytest.mark.fault("F43", "F44")
 @pytest.mark.fast
 def test_nothing_foreign_changes_through_a_life_of_two_links(world: World) -> None:
     """Events of every kind, sync, down, up, flush: each on its own leaves others' things as they were."""
@@ -273,6 +274,7 @@ def test_nothing_foreign_changes_through_a_life_of_two_links(world: World) -> No
         session.up_event()
 
 
+@pytest.mark.fault("F44")
 def test_flush_leaves_nothing_of_ours_and_everything_of_theirs(world: World) -> None:
     """Also after changes of the configuration: every object with our protocol goes, and the files of names with it."""
     world.configure(CONFIG)
@@ -316,6 +318,7 @@ done
 """
 
 
+@pytest.mark.fault("F42")
 def test_wg_quick_down_leaves_our_rules(world: World) -> None:
     """It deletes every rule that says `lookup main suppress_prefixlength 0`, whatever else the rule says."""
     world.configure(CONFIG)
@@ -336,6 +339,7 @@ IN_PLACE = (
 )
 
 
+@pytest.mark.fault("F43")
 @pytest.mark.parametrize(("route", "named"), IN_PLACE, ids=["default", "guard", "network"])
 @pytest.mark.parametrize("way", ["event", "sync"])
 def test_a_foreign_route_in_our_place_stays_and_is_named(world: World, route: str, named: str, way: str) -> None:
@@ -359,6 +363,7 @@ def test_a_foreign_route_in_our_place_stays_and_is_named(world: World, route: st
     assert "default dev ppp0 proto 109 scope link src 203.0.113.45" in world.routes(200)
 
 
+@pytest.mark.fault("F43")
 @pytest.mark.parametrize("way", ["event", "sync", "flush"])
 def test_a_foreign_route_beside_ours_is_never_the_one_that_goes(world: World, way: str) -> None:
     """`ip route prepend` puts a second default of the same metric in front: replacing ours must not hit that one."""
@@ -379,6 +384,7 @@ def test_a_foreign_route_beside_ours_is_never_the_one_that_goes(world: World, wa
     assert "default via 198.51.100.1 dev wan1 proto 109 src 198.51.100.7" not in world.routes(201)
 
 
+@pytest.mark.fault("F43")
 def test_a_foreign_interface_group_is_left_alone(world: World) -> None:
     """A link's interface that somebody put in a group of his own stays there, at sync and at flush; status says so."""
     world.configure(CONFIG)
@@ -418,6 +424,7 @@ def test_one_line_alone_changes_nothing_at_all(world: World) -> None:
     assert world.snapshot(foreign=False) == EMPTY
 
 
+@pytest.mark.fault("F45")
 def test_rules_of_the_kernel_and_of_nobody_are_not_touched_by_priority(world: World) -> None:
     """main's and default's rules moved or doubled by the administrator stay where he put them."""
     world.configure(CONFIG)
@@ -432,6 +439,7 @@ def test_rules_of_the_kernel_and_of_nobody_are_not_touched_by_priority(world: Wo
         world.multihook("flush", check=True)
 
 
+@pytest.mark.fault("F14")
 def test_an_interface_that_others_renamed_takes_nothing_foreign_along(world: World) -> None:
     """The link's card goes and comes under another name: what others keep in its table stays, ours follows."""
     world.configure(CONFIG)

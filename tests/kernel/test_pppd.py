@@ -82,6 +82,7 @@ def test_up_and_down(world: World, isp: Provider) -> None:
     assert world.wrong() == []
 
 
+@pytest.mark.fault("F39")
 def test_down_while_the_interface_is_still_there(world: World, isp: Provider) -> None:
     """pppd without persist on a plain line: the address is gone, the interface only down, when ip-down runs."""
     dsl, tel = two_lines(world, isp)
@@ -92,6 +93,7 @@ def test_down_while_the_interface_is_still_there(world: World, isp: Provider) ->
     assert_works(world, dsl, 200)
 
 
+@pytest.mark.fault("F14")
 def test_a_reconnected_session_is_the_same_link_with_a_new_index(world: World, isp: Provider) -> None:
     """persist: another address, and the same again; the new interface starts in group 0, without routes."""
     _, tel = two_lines(world, isp)
@@ -184,6 +186,7 @@ def test_arguments_go_before_the_environment(world: World, isp: Provider) -> Non
 # --- events that come when they should not ---
 
 
+@pytest.mark.fault("F4")
 @pytest.mark.parametrize("address", ["203.0.113.60", "203.0.113.46"], ids=["another address", "the same address"])
 def test_an_old_sessions_end_is_told_after_the_new_ones_start(world: World, isp: Provider, address: str) -> None:
     """F4: a second pppd does not wait for the first; here both are up for a while, on two interfaces."""
@@ -202,6 +205,7 @@ def test_an_old_sessions_end_is_told_after_the_new_ones_start(world: World, isp:
     assert our_rules(world) == link_rules("ppp0", dsl.local, 200) | link_rules("ppp2", new.local, 201)
 
 
+@pytest.mark.fault("F4")
 def test_an_old_sessions_end_is_told_after_the_new_one_has_its_interface_and_address(
     world: World, isp: Provider
 ) -> None:
@@ -213,6 +217,7 @@ def test_an_old_sessions_end_is_told_after_the_new_one_has_its_interface_and_add
     assert_works(world, tel, 201)
 
 
+@pytest.mark.fault("F5")
 def test_a_session_that_changes_while_its_script_runs_is_told_of_later_or_never(world: World, isp: Provider) -> None:
     """timeline-ppp-flap.txt, E1: no ip-down of the first and no ip-up of the second; then the hooks of a third come."""
     _, tel = two_lines(world, isp)
@@ -230,6 +235,7 @@ def test_a_session_that_changes_while_its_script_runs_is_told_of_later_or_never(
     assert len(our_rules(world)) == 6
 
 
+@pytest.mark.fault("F14")
 def test_a_session_that_pppd_left_without_a_word(world: World, isp: Provider) -> None:
     """SIGKILL, or E3: no ip-down. Sync sees it; so does the next ip-up of the line, on whatever interface."""
     dsl, tel = two_lines(world, isp)
@@ -243,6 +249,7 @@ def test_a_session_that_pppd_left_without_a_word(world: World, isp: Provider) ->
     assert our_rules(world) == link_rules("ppp0", dsl.local, 200) | link_rules("ppp7", new.local, 201)
 
 
+@pytest.mark.fault("F4")
 @pytest.mark.parametrize("late", ["203.0.113.46", "203.0.113.99", ""])
 def test_a_late_ip_down_of_another_address_changes_nothing(world: World, isp: Provider, late: str) -> None:
     """The session that it speaks of was another one."""
@@ -254,6 +261,7 @@ def test_a_late_ip_down_of_another_address_changes_nothing(world: World, isp: Pr
     assert_works(world, tel, 201)
 
 
+@pytest.mark.fault("F7", "F14")
 def test_an_ip_up_that_is_late_makes_no_link_of_what_is_gone(world: World, isp: Provider) -> None:
     """Its session ended while the script waited for its turn."""
     dsl, tel = two_lines(world, isp)
@@ -265,6 +273,7 @@ def test_an_ip_up_that_is_late_makes_no_link_of_what_is_gone(world: World, isp: 
     assert_down(world, 201, link_rules("ppp0", dsl.local, 200))
 
 
+@pytest.mark.fault("F3")
 def test_both_lines_come_up_at_the_same_instant(world: World, isp: Provider) -> None:
     """As after a power cut, several times: neither waits for the other's event, none is lost."""
     dsl, tel = two_lines(world, isp)
@@ -365,6 +374,7 @@ class Replay:
         return rules
 
 
+@pytest.mark.fault("F4", "F5")
 @pytest.mark.parametrize(
     "moment", ["START", "END"], ids=["hook runs first in each script", "hook runs last in each script"]
 )
@@ -462,6 +472,7 @@ def test_dial_in_sessions_alone_make_no_link(world: World) -> None:
     assert our_rules(world) == set()
 
 
+@pytest.mark.fault("F30")
 def test_two_configured_lines_with_one_address_are_told_apart_by_their_interface_only(
     world: World, isp: Provider
 ) -> None:
@@ -518,6 +529,7 @@ def test_a_hand_on_a_line_takes_nothing_of_it_away(world: World) -> None:
     assert world.connect(source="203.0.113.50").by == {"ppp0"}
 
 
+@pytest.mark.fault("F30")
 def test_an_address_that_another_line_hands_out_too_stays_with_the_line_that_had_it(world: World) -> None:
     """Whoever answers DHCP on one line would take the other line's address away, were the first of the file the holder."""
     isp = world.provider("isp", "203.0.113.0/24")

@@ -121,6 +121,8 @@ NO_NEWS: dict[str, Callable[[World], object]] = {
 FAST = ("ip-up again", "a stale ip-down", "RENEW", "status")
 
 
+@pytest.mark.fault("F2", "F80")
+@pytest.mark.fault("F10", of=("ipv6-up", "ipv6-down", "IPv6 reasons"))
 @pytest.mark.parametrize("what", [pytest.param(w, marks=pytest.mark.fast) if w in FAST else w for w in NO_NEWS])
 def test_no_news_leave_no_trace(steady: World, what: str) -> None:
     """An event or a look that brings nothing new: the kernel, every file and the log are as before."""
@@ -160,6 +162,7 @@ READING = re.compile(
 )
 
 
+@pytest.mark.fault("F2")
 @pytest.mark.parametrize(
     "argv", [pytest.param(EVENT, marks=pytest.mark.fast), ("/usr/lib/multihook/event", "dhclient"), ("/usr/lib/multihook/event", "pppd", "ip-down", *EVENT[3:6], TWO, PEER)],
     ids=["ip-up", "RENEW", "stale ip-down"],
@@ -173,6 +176,7 @@ def test_an_event_without_news_makes_no_call_that_changes_anything(steady: World
     assert any("RTM_GETROUTE" in line for line in calls) and any("private/lock" in line for line in calls)
 
 
+@pytest.mark.fault("F24", "F80")
 @pytest.mark.timeout(180)
 def test_a_thousand_events_without_news_leave_no_trace(steady: World) -> None:
     """A flapping server that renews all day, a pppd that says the same again and again."""
@@ -190,6 +194,7 @@ def test_a_thousand_events_without_news_leave_no_trace(steady: World) -> None:
         steady.box.run("dash", "-eu", "-c", script, timeout=170)
 
 
+@pytest.mark.fault("F24", "F62")
 def test_a_change_and_its_reverse_come_back_to_the_same_state(steady: World) -> None:
     """Counts of files, rules and routes stay constant over many changes: nothing piles up."""
     session = steady.sessions["ppp0"]
@@ -209,6 +214,7 @@ def test_a_change_and_its_reverse_come_back_to_the_same_state(steady: World) -> 
         session.up_event()
 
 
+@pytest.mark.fault("F62")
 def test_one_line_in_the_log_for_each_change(steady: World) -> None:
     """An event that changed something says so once, with addresses, interface, source, counts and time."""
     session = steady.sessions["ppp0"]

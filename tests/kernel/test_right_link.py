@@ -60,6 +60,7 @@ def assert_not_by_a_line(world: World, host: str) -> None:
     assert [entry for entry in world.seen() if host in (entry.source, entry.destination)] == []
 
 
+@pytest.mark.fault("F64")
 @pytest.mark.fast
 def test_replies_and_bound_sockets_leave_by_the_link_of_their_address(world: World, lines: dict[str, str]) -> None:
     """TCP, UDP that answers from the address asked, and ICMP; asked from outside, and asking from a bound socket."""
@@ -89,6 +90,7 @@ def test_sockets_bound_to_nothing_go_where_main_says(world: World, lines: dict[s
         assert (out.ok, out.by, out.wrong) == (True, {"wan1"}, frozenset())
 
 
+@pytest.mark.fault("F56")
 def test_refusals_of_this_machine_leave_by_the_link_that_was_asked(world: World, lines: dict[str, str]) -> None:
     """A closed port: TCP's reset and ICMP's port unreachable carry the address that was asked."""
     for address in lines.values():
@@ -102,6 +104,7 @@ def test_refusals_of_this_machine_leave_by_the_link_that_was_asked(world: World,
     assert world.wrong() == []
 
 
+@pytest.mark.fault("F64")
 def test_a_host_in_another_links_own_network_is_answered_by_the_link_it_asked(
     world: World, lines: dict[str, str]
 ) -> None:
@@ -198,6 +201,7 @@ def tell(world: World, line: str) -> None:
         world.multihook("sync", check=True)
 
 
+@pytest.mark.fault("F60", "F65")
 @pytest.mark.parametrize(
     "how",
     [
@@ -230,6 +234,7 @@ def test_what_is_bound_to_a_link_that_goes_is_refused_at_once_and_never_leaves_b
         assert_both_ways(world, other, lines[other], ("tcp",))
 
 
+@pytest.mark.fault("F65")
 def test_what_is_bound_to_a_link_without_carrier_never_leaves_by_another(world: World, lines: dict[str, str]) -> None:
     """Its address and routes stay, so the kernel cannot refuse; other links see nothing, and all is well afterwards."""
     with bound_sockets(world, lines["wan2"], "wan2") as sockets:
@@ -243,6 +248,7 @@ def test_what_is_bound_to_a_link_without_carrier_never_leaves_by_another(world: 
     assert_both_ways(world, "wan2", lines["wan2"], ("tcp", "icmp"))
 
 
+@pytest.mark.fault("F65")
 @pytest.mark.parametrize("kind", ["tcp", "udp"])
 def test_a_running_exchange_ends_with_its_link(world: World, lines: dict[str, str], kind: str) -> None:
     """Not one packet of it is seen on another line, whether or not the hook has run."""
@@ -259,6 +265,7 @@ def test_a_running_exchange_ends_with_its_link(world: World, lines: dict[str, st
     assert {(e.interface, e.good) for e in world.seen(FAR)} == {("ppp0", True)}
 
 
+@pytest.mark.fault("F65")
 @pytest.mark.parametrize("after_hook", [False, True], ids=["before any hook", "after the hook"])
 def test_a_further_range_of_sources_is_refused_while_its_link_is_down(
     world: World, lines: dict[str, str], after_hook: bool
@@ -353,6 +360,7 @@ def test_forwarded_traffic_of_the_lan_goes_where_it_went(world: World) -> None:
 # --- links that look alike ---
 
 
+@pytest.mark.fault("F30")
 def test_two_sessions_through_the_same_gateway(world: World) -> None:
     """Seed 001: one provider, one peer address, two lines."""
     isp = world.provider("isp", "203.0.113.0/24")
@@ -371,6 +379,7 @@ def test_two_sessions_through_the_same_gateway(world: World) -> None:
     assert world.wrong() == []
 
 
+@pytest.mark.fault("F30")
 def test_two_modems_with_the_same_network_and_the_same_gateway(world: World) -> None:
     """192.168.1.1 behind wan1 is not 192.168.1.1 behind wan2; main has the one network twice."""
     for number in (1, 2):
@@ -390,6 +399,7 @@ def test_two_modems_with_the_same_network_and_the_same_gateway(world: World) -> 
     assert world.wrong() == []
 
 
+@pytest.mark.fault("F30")
 def test_two_cards_on_one_segment(world: World) -> None:
     """One switch, one gateway, two addresses of one network: counted at the ports of the switch."""
     isp = world.provider("switch", "198.51.100.0/24")
@@ -417,6 +427,7 @@ def test_two_cards_on_one_segment(world: World) -> None:
     assert {tuple(element["concat"]) for element in listed} == set(own.items())
 
 
+@pytest.mark.fault("F27", "F28")
 def test_a_gateway_off_the_segment(world: World) -> None:
     """A single address without a network (/32), as some providers lease it: the next hop is reached by `onlink`."""
     world.provider("cable", "198.51.100.0/24", wire="wan1").static(7)

@@ -365,6 +365,7 @@ def test_point_to_point_interfaces_are_known(world: World) -> None:
         assert (inet_ntoa(address.local), inet_ntoa(address.peer), address.prefixlen) == ("203.0.113.45", "203.0.113.1", 32)
 
 
+@pytest.mark.fault("F57")
 def test_long_lists_come_whole(box: Namespace) -> None:
     """Dumps of many messages: 3000 rules, 5000 routes, 600 addresses, the last one as well as the first."""
     box.ip(*(f"rule add from 10.{n >> 8}.{n & 255}.1 lookup 201 priority 7400 protocol 109" for n in range(3000)))

@@ -127,6 +127,7 @@ def test_004_the_table_has_its_name(world: World, office: Lan) -> None:
     assert {path: path.read_bytes() for path in before} == before
 
 
+@pytest.mark.fault("F60")
 def test_004_a_circuit_that_is_down_is_refused_and_comes_back(world: World, office: Lan) -> None:
     """Its cable is pulled for good and the interface taken down: nothing of it leaves by the first circuit."""
     world.configure(PIPES)
@@ -199,6 +200,7 @@ def test_000_dhcp_devices(world: World) -> None:
     assert "3 of 3 links are up." in world.multihook("status").stdout
 
 
+@pytest.mark.fault("F67")
 def test_000_run_at_each_boot(world: World) -> None:
     """000.20 and its bugs: run again and again, nothing is doubled and nothing is lost."""
     for number, network in enumerate(("198.51.100.0/24", "203.0.113.0/24")):

@@ -149,6 +149,7 @@ def test_an_address_that_is_on_two_interfaces_does_not_silence_a_link(world: Wor
     assert world.wrong() == []
 
 
+@pytest.mark.fault("F9")
 def test_between_a_change_that_nobody_announced_and_the_hook_the_guard_holds(world: World) -> None:
     """The element is stale, so the LAN waits; nothing wrong leaves, this machine's own sockets are undisturbed."""
     office = Office(world)
@@ -298,6 +299,7 @@ HANDS = {
 }
 
 
+@pytest.mark.fault("F40")
 def test_what_others_did_to_our_table_is_shown_and_mended_by_the_next_event(world: World) -> None:
     """An event of another link sees it, too."""
     office = Office(world)
@@ -321,6 +323,7 @@ def what_nft_lists(world: World) -> str:
     return world.box.run("nft", "list", "ruleset").stdout
 
 
+@pytest.mark.fault("F40")
 def test_the_guards_count_outlives_a_new_table(world: World) -> None:
     """Made anew because somebody changed a rule, it goes on where it was."""
     office = Office(world)
@@ -374,6 +377,7 @@ def nft_is_there() -> Iterator[None]:
         away.rename("/usr/sbin/nft")
 
 
+@pytest.mark.fault("F12", "F46")
 @pytest.mark.parametrize("how", ["missing", "failing", "hanging"])
 def test_where_nft_cannot_do_it_routing_goes_on_and_one_line_says_so(world: World, how: str) -> None:
     """The hook is silent with status 0 (the rig looks), the links are routed; once mended, the next event does it."""

@@ -169,6 +169,7 @@ def test_further_addresses_of_a_link_are_answered_by_its_card_alone(world: World
     assert values(world, "wan1")[2] == 0
 
 
+@pytest.mark.fault("F56")
 def test_an_icmp_error_carries_an_address_of_the_link_that_its_cause_came_by(world: World) -> None:
     """By the kernel's default it is that of the interface by which the error leaves."""
     first = world.provider("first", "203.0.113.0/24", wire="wan1")
@@ -244,6 +245,7 @@ gateway = "203.0.113.1"
 """
 
 
+@pytest.mark.fault("F31", "F54")
 @pytest.mark.parametrize("way", ["flush", "flush once", "unconfigured", "one left"])
 def test_old_values_come_back(world: World, set_up: None, way: str) -> None:
     if way.startswith("flush"):
@@ -278,6 +280,7 @@ def test_a_link_that_is_down_keeps_its_card_quiet_and_one_held_out_gives_all_bac
     assert values(world, "wan2") == [1, 0, 1, 2, 0]
 
 
+@pytest.mark.fault("F54")
 def test_a_value_that_somebody_set_meanwhile_is_his(world: World, set_up: None) -> None:
     put(world, "wan2", "src_valid_mark", 0)
     put(world, "wan2", "rp_filter", 0)
@@ -286,6 +289,7 @@ def test_a_value_that_somebody_set_meanwhile_is_his(world: World, set_up: None) 
     assert values(world, "wan2") == [0, 0, 2, 1, 1]
 
 
+@pytest.mark.fault("F54")
 def test_a_value_set_back_shows_and_is_set_again_by_the_next_run(world: World, set_up: None) -> None:
     """F54: `sysctl --system`, by an event of another link too."""
     put(world, "wan2", "rp_filter", 1)
@@ -302,6 +306,7 @@ def test_a_value_set_back_shows_and_is_set_again_by_the_next_run(world: World, s
     assert values(world, "wan2") == list(OLD)
 
 
+@pytest.mark.fault("F54")
 def test_all_does_not_defeat_them(world: World, set_up: None) -> None:
     """The kernel takes the larger of the two."""
     world.box.sysctl("net.ipv4.conf.all.rp_filter", 1)
@@ -309,6 +314,7 @@ def test_all_does_not_defeat_them(world: World, set_up: None) -> None:
     assert world.reach("203.0.113.7").ok
 
 
+@pytest.mark.fault("F14")
 def test_a_new_interface_of_the_same_name_keeps_its_own_values(world: World) -> None:
     isp = world.provider("isp", "203.0.113.0/24")
     world.configure('[link.a]\nipparam = "a"\n[link.b]\nipparam = "b"\n')
@@ -345,6 +351,7 @@ def test_nothing_changed_nothing_written_nothing_said(world: World, set_up: None
     assert [entry.text for entry in world.log.entries() if re.search("sysctl|link", entry.text)] == []
 
 
+@pytest.mark.fault("F47")
 def test_a_read_only_proc_sys_is_one_line_and_nothing_else_fails(world: World) -> None:
     isp = world.provider("isp", "203.0.113.0/24", wire="wan2")
     other = world.provider("other", "198.51.100.0/24", wire="wan1.7")

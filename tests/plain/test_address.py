@@ -120,6 +120,7 @@ def test_each_mask_gives_its_length_and_nothing_else_is_a_mask() -> None:
         assert address.parse_netmask(wrong) is None
 
 
+@pytest.mark.fault("F28")
 @pytest.mark.parametrize("text", [
     "0.0.0.0", "0.0.0.1", "0.255.255.255", "127.0.0.0", "127.0.0.1", "127.255.255.255", "224.0.0.0", "224.0.0.5",
     "239.255.255.255",
@@ -168,6 +169,7 @@ ODD = (
 )  # fmt: skip
 
 
+@pytest.mark.fault("F31", "F32")
 @pytest.mark.parametrize("name", ODD, ids=ascii)
 def test_an_odd_name_is_no_interface_and_no_link(name: str) -> None:
     assert not address.is_interface_name(name)

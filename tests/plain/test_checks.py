@@ -226,6 +226,20 @@ CASES: dict[str, Case] = {
 }  # fmt: skip
 
 
+@pytest.mark.fault("F41", of=("networkd", "networkd, one switch"))
+@pytest.mark.fault("F43", of=("among ours", "mwan3", "strongSwan", "foreign default in our table", "our protocol at another's rule", "whole marks", "our marks"))
+@pytest.mark.fault("F45", of=("local gone", "local moved", "main gone"))
+@pytest.mark.fault("F46", of=("no ip", "no conntrack"))
+@pytest.mark.fault("F47", of=("no capability",))
+@pytest.mark.fault("F48", of=("no rules in the kernel", "no nat in the kernel"))
+@pytest.mark.fault("F51", of=("connections full", "connections nearly full"))
+@pytest.mark.fault("F53", of=("flowtable",))
+@pytest.mark.fault("F54", of=("strict filter", "strict filter by all", "strict filter by a file"))
+@pytest.mark.fault("F55", of=("accept_ra",))
+@pytest.mark.fault("F76", of=("ip-up.local", "ip-down.local", "ipv6-up.local"))
+@pytest.mark.fault("F77", of=("hook with a dot", "own executable with a dot"))
+@pytest.mark.fault("F78", of=("hook that exits",))
+@pytest.mark.fault("F79", of=("shorewall", "ifupdown-multi", "keepalived", "ec2", "old script"))
 @pytest.mark.parametrize("case", CASES)
 def test_what_defeats_us_is_found_with_its_mend(scene: Scene, case: str) -> None:
     spoil, severity, name, words, mend = CASES[case]
@@ -328,6 +342,7 @@ def test_what_does_no_harm_is_no_finding(scene: Scene, case: str) -> None:
 # --- single ones ---
 
 
+@pytest.mark.fault("F40")
 def test_a_flush_counts_where_our_unit_is_off_only(scene: Scene) -> None:
     scene.remove(f"{UNITS}/multi-user.target.wants/multihook.service")
     flush, unit = scene.look()
@@ -351,6 +366,7 @@ def test_without_systemd_the_boot_is_not_checked_and_not_called_right(scene: Sce
     assert scene.look() == [] and [one.what for one in scene.blind] == ["what happens at boot"]
 
 
+@pytest.mark.fault("F48")
 def test_a_kernel_that_knows_no_rules_is_told_of(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = scene.machine()
 
@@ -362,6 +378,7 @@ def test_a_kernel_that_knows_no_rules_is_told_of(scene: Scene, monkeypatch: pyte
     assert found[0].severity == DEFEATS and "CONFIG_IP_MULTIPLE_TABLES" in found[0].what
 
 
+@pytest.mark.fault("F58")
 def test_another_namespace_is_told_of(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     other = record.Certificate(record.boot(), record.namespace() + 1, "x", 109, 109, 2, "0")
     monkeypatch.setattr(record, "certificate", lambda: other)
@@ -375,6 +392,7 @@ def test_two_links_with_one_address_are_told_of(scene: Scene) -> None:
     assert "shared-address" in names(scene.look())
 
 
+@pytest.mark.fault("F43")
 def test_a_vrf_with_a_links_table_is_told_of(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("multihook.checks.numbers.interfaces.vrf_tables", lambda door: [200])
     (found,) = scene.look()
@@ -448,6 +466,7 @@ def test_what_cannot_be_read_is_said_and_that_root_can(scene: Scene, monkeypatch
     assert checked.Blind("the ruleset of nftables", "cannot be read", True) in scene.blind
 
 
+@pytest.mark.fault("F46")
 def test_without_nft_nothing_is_translated_and_its_rules_are_not_looked_at(scene: Scene) -> None:
     scene.remove("/usr/sbin/nft")
     (finding,) = scene.look()

@@ -107,6 +107,7 @@ def test_a_rule_of_wg_quick_takes_everything_but_what_carries_its_mark() -> None
     assert not rules._parse(kernel.rules[0] + number(10, 51820) + number(16, 0xFFFFFFFF)).catches_everything()
 
 
+@pytest.mark.fault("F57")
 def test_only_the_rules_asked_for_are_read_out_of_many() -> None:
     kernel = Painted()
     door = kernel.door()
@@ -152,6 +153,7 @@ def test_damaged_attributes_end_the_reading_and_never_hang_it() -> None:
     routes._next_hops(chance.randbytes(64))
 
 
+@pytest.mark.fault("F57")
 def test_main_may_hold_many_routes_and_only_the_defaults_are_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
     kernel = painted()
     for number_ in range(1000):

@@ -308,6 +308,7 @@ def _heals(machine: Machine) -> None:
     assert kept[1:] == (False, config)
 
 
+@pytest.mark.fault("F18")
 def test_a_cache_cut_off_anywhere_is_not_believed(machine: Machine) -> None:
     whole = _kept(machine)
     assert compiled._read_cache() is not None
@@ -331,6 +332,7 @@ def test_a_cache_with_one_wrong_byte_anywhere_is_not_believed(machine: Machine) 
         assert compiled._read_cache() is None
 
 
+@pytest.mark.fault("F18")
 @pytest.mark.parametrize("part", [f"{sys.hexversion:08x}", multihook.__version__, f" {compiled.FORMAT} "])
 def test_the_cache_of_another_python_or_version_is_not_believed(machine: Machine, part: str) -> None:
     whole = _kept(machine)
@@ -454,6 +456,7 @@ def test_nothing_can_be_written_anywhere(machine: Machine, monkeypatch: pytest.M
 # Wrong files and the last good one.
 
 
+@pytest.mark.fault("F69")
 def test_wrong_files_leave_the_last_good_one_in_force(machine: Machine, compilations: list[bool]) -> None:
     machine.write(GOOD)
     machine.settle()
@@ -577,6 +580,7 @@ def _not_usable(machine: Machine) -> None:
     assert config["error"] == f"{machine.settings}: {WHAT}"
 
 
+@pytest.mark.fault("F18")
 def test_a_last_good_one_cut_off_anywhere_is_not_believed(machine: Machine) -> None:
     machine.write(GOOD)
     compiled.load()
@@ -587,6 +591,7 @@ def test_a_last_good_one_cut_off_anywhere_is_not_believed(machine: Machine) -> N
         _not_usable(machine)
 
 
+@pytest.mark.fault("F18")
 @pytest.mark.parametrize(
     "content",
     [

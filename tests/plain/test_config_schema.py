@@ -223,6 +223,7 @@ REFUSED = [
 ]  # fmt: skip
 
 
+@pytest.mark.fault("F69")
 @pytest.mark.parametrize(("text", "message"), REFUSED)
 def test_refused_with_key_path_and_what_would_be_right(machine: Machine, text: str, message: str) -> None:
     assert refusal(machine, text)[0] == message
@@ -236,6 +237,7 @@ TAKEN = (
 )
 
 
+@pytest.mark.fault("F43")
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -429,6 +431,7 @@ def test_the_file_of_the_offending_key_is_named(machine: Machine) -> None:
     )
 
 
+@pytest.mark.fault("F57")
 def test_a_thousand_links(machine: Machine) -> None:
     text = "".join(
         f'[link.l{n}]\ninterface = "eth{n}"\ntable = {n + 1000}\nsources = ["10.{n // 250}.{n % 250}.0/24"]\n'
@@ -444,6 +447,7 @@ def test_values_are_shown_in_one_short_line(value: Any) -> None:
     assert len(schema._shown(value)) < 40
 
 
+@pytest.mark.fault("F43")
 def test_every_reserved_number_is_refused_and_never_allotted(machine: Machine) -> None:
     for number in tables.RESERVED:
         assert refusal(machine, LINK + f"table = {number}")[0].startswith(f"link.dsl.table: {number} is ")

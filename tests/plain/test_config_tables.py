@@ -39,6 +39,7 @@ def test_the_lowest_free_numbers_in_the_order_of_the_file(machine: Machine) -> N
     assert machine.numbers.stat().st_mode & 0o777 == 0o644
 
 
+@pytest.mark.fault("F70")
 def test_a_link_keeps_its_number_also_while_it_is_gone(machine: Machine) -> None:
     machine.write(links("a", "b"))
     compiled.load()
@@ -66,6 +67,7 @@ def test_a_link_that_names_its_number_gives_the_allotted_one_back(machine: Machi
     assert tables.known() == {"b": 1001}
 
 
+@pytest.mark.fault("F43")
 def test_numbers_of_others_are_skipped(machine: Machine) -> None:
     (machine.iproute2 / "rt_tables").write_text("220 x\n0x33 hex\n54 y # with a comment\n")
     machine.write("[multihook]\nfirst_table = 51\n" + links("a", "b", "c"))
@@ -78,6 +80,7 @@ def test_numbers_of_others_are_skipped(machine: Machine) -> None:
     assert numbers(compiled.load()) == {"a": 252, "b": 256}
 
 
+@pytest.mark.fault("F43")
 def test_a_number_that_others_took_since_is_given_up(machine: Machine) -> None:
     machine.write(links("a", "b"))
     compiled.load()
@@ -180,6 +183,7 @@ def test_numbers_run_on_at_the_end(machine: Machine) -> None:
     assert tables.allot(["a", "b"], config, keep=False) == {"a": tables.LAST, "b": 1}
 
 
+@pytest.mark.fault("F18")
 @pytest.mark.parametrize(
     ("content", "known"),
     [

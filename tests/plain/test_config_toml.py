@@ -21,6 +21,7 @@ def refusal(paths: list[str]) -> list[str]:
     return [problem.line() for problem in caught.value.problems]
 
 
+@pytest.mark.fault("F69")
 @pytest.mark.parametrize(
     ("text", "position", "message"),
     [
@@ -66,6 +67,7 @@ def test_what_is_no_text(machine: Machine, content: bytes, message: str) -> None
     assert refusal([str(machine.settings)]) == [f"{machine.settings}{message}"]
 
 
+@pytest.mark.fault("F69")
 def test_tables_in_tables_in_tables(machine: Machine) -> None:
     keys = ".".join("a" * 60)
     machine.write(f"{keys} = {{" * 40 + f"{keys} = 1" + "}" * 40)
@@ -78,11 +80,13 @@ def test_a_number_without_end(machine: Machine) -> None:
     assert line == f"{machine.settings}:2:5: a number of more digits than any number here has; shorten it"
 
 
+@pytest.mark.fault("F69")
 def test_byte_order_mark_and_crlf_do_no_harm(machine: Machine) -> None:
     machine.settings.write_bytes(b"\xef\xbb\xbf[multihook]\r\nadopt = false\r\n")
     assert toml.read([str(machine.settings)]).content == {"multihook": {"adopt": False}}
 
 
+@pytest.mark.fault("F69")
 def test_ten_megabytes_are_not_read(machine: Machine) -> None:
     with machine.settings.open("wb") as file:
         file.truncate(10 << 20)
@@ -194,6 +198,7 @@ def test_a_symbolic_link_is_followed_but_must_lead_somewhere(machine: Machine, n
     ]
 
 
+@pytest.mark.fault("F71")
 @pytest.mark.parametrize("mode", [0o664, 0o646, 0o666])
 def test_a_file_that_others_can_write(machine: Machine, mode: int) -> None:
     machine.settings.chmod(mode)

@@ -66,6 +66,7 @@ def test_a_symbolic_link_is_followed_only_where_that_is_asked_for(tmp_path: Path
         read(str(tmp_path / "dangling"), follow=True)
 
 
+@pytest.mark.fault("F18")
 @pytest.mark.timeout(5)
 def test_a_fifo_does_not_hang_and_is_not_believed(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo", 0o600)
@@ -75,6 +76,7 @@ def test_a_fifo_does_not_hang_and_is_not_believed(tmp_path: Path) -> None:
             read(str(tmp_path / name), follow=follow)
 
 
+@pytest.mark.fault("F18")
 def test_a_folder_a_socket_and_a_device_are_not_believed(tmp_path: Path) -> None:
     with pytest.raises(Untrusted, match="not a plain file"):
         read(str(tmp_path))
@@ -186,6 +188,7 @@ def test_a_leftover_of_a_killed_run_with_our_process_number_is_no_obstacle(tmp_p
     assert sorted(os.listdir(tmp_path)) == ["file", "victim"]
 
 
+@pytest.mark.fault("F16", "F17")
 @pytest.mark.parametrize("step", ["posix_open", "posix_write", "fchmod", "fsync", "rename"])
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT])
 def test_when_any_step_of_replacing_fails_the_old_file_stands_and_nothing_is_left(
@@ -226,6 +229,7 @@ files.replace(sys.argv[3], b"new content", durable=True)
 """
 
 
+@pytest.mark.fault("F16")
 @pytest.mark.parametrize("step", ["posix_write", "fchmod", "fsync", "rename"])
 def test_a_run_killed_between_writing_and_renaming_leaves_the_old_file(tmp_path: Path, step: str) -> None:
     path = tmp_path / "file"

@@ -207,6 +207,7 @@ def test_files_that_the_configuration_names_no_more_are_left_clean(site: Site) -
     assert not old_multilink.exists()
 
 
+@pytest.mark.fault("F18")
 def test_with_its_notes_lost_the_marks_in_the_usual_place_tell(site: Site) -> None:
     site.in_line()
     site.notes.unlink()
@@ -279,6 +280,7 @@ def test_what_is_damaged_between_the_marks_is_mended(site: Site, damaged: bytes)
     assert not (site.etc / "multilink.conf.multihook-backup").exists()
 
 
+@pytest.mark.fault("F72")
 @pytest.mark.parametrize(
     ("before", "after"),
     [
@@ -310,6 +312,7 @@ def test_the_include_line_stands_once_and_first_whatever_was_there(
     assert site.config.read_bytes() == filled(before if after is None else after)
 
 
+@pytest.mark.fault("F72")
 def test_files_with_carriage_returns_keep_them(site: Site) -> None:
     site.config.write_bytes(THEIRS.replace(b"\n", b"\r\n"))
     site.multilink.write_bytes(b"x\r\n")
@@ -331,6 +334,7 @@ def test_ten_megabytes_are_read_and_written(site: Site) -> None:
     assert site.config.read_bytes() == site.include + content
 
 
+@pytest.mark.fault("F72")
 def test_the_first_backup_is_never_written_again(site: Site) -> None:
     site.in_line()
     site.config.write_bytes(b"changed since\n")
@@ -360,6 +364,7 @@ def test_a_backup_that_was_moved_away_and_linked_to_is_one(site: Site) -> None:
     assert (site.etc / "elsewhere").read_bytes() == b"the first one"
 
 
+@pytest.mark.fault("F72")
 def test_owner_mode_and_attributes_are_kept(site: Site) -> None:
     site.config.chmod(0o600)
     groups = [group for group in os.getgroups() if group != os.getegid()]
@@ -380,6 +385,7 @@ def test_owner_mode_and_attributes_are_kept(site: Site) -> None:
     assert os.getxattr(site.config, "user.note") == b"kept"
 
 
+@pytest.mark.fault("F72")
 def test_symbolic_links_stay_and_their_target_is_replaced(site: Site) -> None:
     chroot = site.etc.parent / "glftpd"
     chroot.mkdir()
@@ -468,6 +474,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.fault("F72")
 @pytest.mark.parametrize(("why", "spoil"), [(why, spoil) for why, spoils in REFUSED.items() for spoil in spoils])
 def test_a_glftpd_conf_that_cannot_be_trusted_is_left_alone_and_said_in_one_line(
     site: Site, why: str, spoil: Callable[[Path], None]
@@ -528,6 +535,7 @@ def test_files_and_links_that_are_not_roots_are_left_alone(site: Site, monkeypat
     ]
 
 
+@pytest.mark.fault("F72")
 def test_a_missing_glftpd_conf_is_said_and_the_rest_is_done(site: Site) -> None:
     site.config.unlink()
     site.in_line()
@@ -545,6 +553,7 @@ def test_a_private_address_is_said(site: Site) -> None:
     assert line.startswith("cable: 192.168.1.7 is private")
 
 
+@pytest.mark.fault("F72")
 @pytest.mark.parametrize("call", ["rename", "fsync", "fchown", "link", "posix_write"])
 def test_a_failure_at_any_step_leaves_the_file_as_it_was_and_no_other(
     site: Site, monkeypatch: pytest.MonkeyPatch, call: str
@@ -591,6 +600,7 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, number: int) -> list[str]:
     return made
 
 
+@pytest.mark.fault("F15", "F72")
 @pytest.mark.parametrize("direction", ["in", "out"])
 def test_killed_at_any_step_each_file_is_the_old_or_the_new_one_and_the_next_run_ends_it(
     site: Site, monkeypatch: pytest.MonkeyPatch, direction: str

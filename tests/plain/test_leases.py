@@ -81,6 +81,7 @@ def test_there_is_no_record_of_an_unknown_link(folder: Path) -> None:
     assert leases.names() == []
 
 
+@pytest.mark.fault("F18")
 def test_a_record_cut_off_at_any_byte_is_as_none(folder: Path) -> None:
     leases.store(full())
     whole = (folder / "dsl.inet").read_bytes()
@@ -100,6 +101,7 @@ def test_a_record_with_any_line_missing_is_as_none(folder: Path) -> None:
     assert leases.load("dsl")
 
 
+@pytest.mark.fault("F18")
 @pytest.mark.parametrize("line, instead", [
     ("multihook lease 1", "multihook lease 2"), ("link dsl", "link cable"), ("link dsl", "link main"),
     ("link dsl", "link ../dsl"),
@@ -136,6 +138,7 @@ def test_a_record_with_any_byte_turned_never_makes_the_reader_fail(folder: Path)
         assert found is None or found.link == "dsl"
 
 
+@pytest.mark.fault("F18")
 def test_a_record_that_is_not_ours_to_believe_is_as_none(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     leases.store(full())
     path = folder / "dsl.inet"
@@ -290,6 +293,7 @@ def test_a_down_event_of_the_recorded_address_withdraws_it_and_says_who_did() ->
     assert not leases.record(gone, event(), "dsl").withdrawn
 
 
+@pytest.mark.fault("F4")
 def test_a_down_event_of_another_address_or_interface_is_stale_and_says_nothing() -> None:
     known = leases.record(None, event(), "dsl")
     for told in (
@@ -436,6 +440,7 @@ UNUSABLE = (
 )
 
 
+@pytest.mark.fault("F28")
 @pytest.mark.parametrize("unusable", UNUSABLE)
 def test_an_address_that_can_be_nobodys_is_never_taken_over_from_the_kernel(unusable: str) -> None:
     for make in (ethernet, ppp):
@@ -449,6 +454,7 @@ def test_an_address_that_can_be_nobodys_is_never_taken_over_from_the_kernel(unus
             assert not seen.is_up, text(seen.address)
 
 
+@pytest.mark.fault("F28")
 @pytest.mark.parametrize("unusable", UNUSABLE)
 def test_an_address_that_can_be_nobodys_is_not_believed_from_a_record_either(unusable: str) -> None:
     known = lease("eth1", "cable", address=unusable.partition("/")[0])
@@ -509,6 +515,7 @@ def test_along_the_timelines_of_dhclient_the_link_has_the_address_that_the_kerne
     assert steps >= 5
 
 
+@pytest.mark.fault("F5")
 def test_along_the_timeline_of_a_flapping_pppd_lost_and_late_events_do_no_harm() -> None:
     known: Lease | None = None
     live = ""
@@ -532,6 +539,7 @@ def test_along_the_timeline_of_a_flapping_pppd_lost_and_late_events_do_no_harm()
     assert steps >= 10
 
 
+@pytest.mark.fault("F5")
 def test_the_ip_up_of_an_address_that_has_been_replaced_meanwhile_leads_to_the_live_one() -> None:
     known = leases.record(None, event(address_="10.71.0.11"), "dsl")
     seen = leases.check(known, ppp("10.71.0.12 peer 10.64.1.1").facts())

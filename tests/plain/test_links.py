@@ -259,6 +259,7 @@ def test_an_interface_with_two_default_routes_is_found_once() -> None:
     assert surveyed(kernel) == {"eth2": "eth2", "ppp0": "ppp0"}
 
 
+@pytest.mark.fault("F31", "F32")
 @pytest.mark.usefixtures("no_state")
 @pytest.mark.parametrize(
     "name", ["c*", "a;id", "b$(id)", "d'q", 'd"q', "é", "-x", "p%d", "#c", "a|b", "~", "a@b", "\x01", "a\\b"]
@@ -291,6 +292,7 @@ def test_a_record_whose_link_the_configuration_calls_otherwise_now_moves_with_it
     assert surveyed(machine(), '[link.line]\nipparam = "dsl"\ntable = 200\n', known) == {"line": "ppp0", "eth2": "eth2"}
 
 
+@pytest.mark.fault("F30")
 @pytest.mark.usefixtures("no_state")
 def test_an_address_on_two_interfaces_is_one_links_only_and_never_an_adopted_ones() -> None:
     kernel = machine()
@@ -353,6 +355,7 @@ def test_a_default_of_main_without_a_next_hop_will_do() -> None:
     assert exit_of(resolved(kernel, lease(address="198.51.100.7"))) == (True, "-", False)
 
 
+@pytest.mark.fault("F27")
 def test_a_next_hop_that_is_an_address_of_this_machine_is_not_used() -> None:
     for own in ("198.51.100.7", "203.0.113.7"):  # its own, or another link's
         link = resolved(machine(), lease(address="198.51.100.7", gateway=own))
@@ -362,6 +365,7 @@ def test_a_next_hop_that_is_an_address_of_this_machine_is_not_used() -> None:
     assert exit_of(link) == (True, "198.51.100.3", False)
 
 
+@pytest.mark.fault("F27")
 @pytest.mark.parametrize("router, why", [
     ("198.51.100.0", "the network or broadcast address of its own segment"),
     ("198.51.100.255", "the network or broadcast address of its own segment"),
@@ -374,6 +378,7 @@ def test_a_next_hop_that_the_kernel_would_refuse_is_refused_by_name(router: str,
     assert link.refused == [f"next hop {router} is {why}"]
 
 
+@pytest.mark.fault("F28")
 @pytest.mark.parametrize(
     "own, router",
     [("198.51.100.0/31", "198.51.100.1"), ("198.51.100.1/31", "198.51.100.0"), ("198.51.100.1/32", "198.51.100.255")],

@@ -125,6 +125,7 @@ def test_one_of_two_processes_holds_it_and_the_other_gets_it_next(path: Path, ta
     assert is_free(path)
 
 
+@pytest.mark.fault("F20")
 def test_a_stopped_holder_makes_the_others_give_up_after_their_patience(path: Path, takers: list[Taker]) -> None:
     holder = start(takers, path, 0)
     assert holder.answer()[0] == "held"
@@ -139,6 +140,7 @@ def test_a_stopped_holder_makes_the_others_give_up_after_their_patience(path: Pa
     assert is_free(path)
 
 
+@pytest.mark.fault("F19")
 def test_a_killed_holder_frees_it_at_once(path: Path, takers: list[Taker]) -> None:
     holder = start(takers, path, 0)
     assert holder.answer()[0] == "held"
@@ -190,6 +192,7 @@ def test_patience_counts_for_the_whole_however_often_the_file_is_replaced(path: 
     assert 0.9 < float(seconds) < 3
 
 
+@pytest.mark.fault("F21")
 def test_no_child_inherits_the_lock(path: Path) -> None:
     fd = lock.take(0)
     child = subprocess.Popen(["sleep", "60"], close_fds=False)

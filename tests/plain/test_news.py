@@ -148,6 +148,7 @@ def test_a_program_that_cannot_be_started_is_said_and_told_by_the_next_run(
     assert f"dsl up - {ONE} ip-up" in listener.told()
 
 
+@pytest.mark.fault("F18")
 def test_what_was_told_is_not_believed_when_damaged(listener: Listener) -> None:
     machine = listener.machine
     machine.drain(ip_up("ppp0", ONE))
@@ -182,6 +183,7 @@ def rendered() -> str:
     return known.render() if known else ""
 
 
+@pytest.mark.fault("F15")
 @pytest.mark.parametrize("direction", ["up", "new", "down", "a program is new"])
 def test_killed_at_any_step_a_change_is_told_at_least_once(
     machines: Callable[[], Machine], monkeypatch: pytest.MonkeyPatch, direction: str  # noqa: F811
@@ -275,6 +277,7 @@ def test_after_any_storm_each_link_was_told_as_it_is(listener: Listener, seed: i
 # --- the programs' own side; the rest of it needs real processes and a real log ---
 
 
+@pytest.mark.fault("F74")
 def test_of_endless_output_only_what_is_shown_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept: list[int] = []
     program = tmp_path / "loud"

@@ -26,6 +26,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
     return lines
 
 
+@pytest.mark.fault("F80")
 def test_a_warning_is_said_the_first_second_fourth_eighth_time(counted: Path, log: list[tuple[int, str]]) -> None:
     said_at = []
     for number in range(1, 70):
@@ -59,6 +60,7 @@ def test_the_counts_of_many_different_lines_stay_small_and_the_newest_are_kept(
     assert [line for _, line in log if line.startswith("again")][-1] == "again (256 times)"
 
 
+@pytest.mark.fault("F18")
 @pytest.mark.parametrize("content", [
     b"", b"\n\n", b"x", b"1 2 3\n", b"-1 5\n", b"1 x\n", b"\xff\xfe\n", b"\0" * 1000, b"1\n", " ٣ ٤\n".encode(),
     b"9" * 5000 + b" 1\n",

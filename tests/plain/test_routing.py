@@ -361,6 +361,7 @@ def any_lease(chance: random.Random, link: str, interface: str) -> Lease:
     return made
 
 
+@pytest.mark.fault("F29")
 @pytest.mark.parametrize("seed", range(8))
 def test_whatever_records_and_kernel_say_only_right_objects_are_wanted(seed: int) -> None:
     chance = random.Random(seed)
@@ -463,6 +464,7 @@ def about_servers(view: View) -> list[str]:
     return [line for line in shown(view) if " to " in line]
 
 
+@pytest.mark.fault("F66")
 def test_a_dhcp_server_off_the_segment_is_asked_by_its_own_link() -> None:
     kernel = Painted()
     cable(kernel)
@@ -625,6 +627,7 @@ def test_what_somebody_took_away_or_turned_comes_back_alone() -> None:
     assert kernel.picture() == complete
 
 
+@pytest.mark.fault("F44")
 def test_foreign_objects_are_neither_seen_nor_touched() -> None:
     kernel = Painted()
     cable(kernel)

@@ -197,6 +197,7 @@ def test_an_event_of_each_of_two_lines_puts_both_right(machine: Machine) -> None
     assert spool.waiting() == []
 
 
+@pytest.mark.fault("F3")
 def test_both_events_at_once_are_one_run_and_give_the_same(machine: Machine) -> None:
     two_lines(machine)
     for told in (bound("eth1", "198.51.100.7", "198.51.100.1"), ip_up("ppp0", "203.0.113.45")):
@@ -207,6 +208,7 @@ def test_both_events_at_once_are_one_run_and_give_the_same(machine: Machine) -> 
     assert spool.waiting() == []
 
 
+@pytest.mark.fault("F2")
 def test_a_second_run_changes_nothing_writes_nothing_and_says_nothing(machine: Machine) -> None:
     two_lines(machine)
     everything = (bound("eth1", "198.51.100.7", "198.51.100.1"), ip_up("ppp0", "203.0.113.45"))
@@ -330,6 +332,7 @@ def test_dhcpcds_words_of_a_session_of_pppd_do_not_take_it_from_its_link(machine
     assert leases.names() == ["cable", "dsl"]
 
 
+@pytest.mark.fault("F28")
 def test_an_ipv4ll_address_is_no_link_and_takes_none_away(machine: Machine) -> None:
     """dhcpcd gives itself one, with a default route by it, where no server answers; beside a lease it may keep it."""
     both_up(machine)
@@ -346,6 +349,7 @@ def test_an_ipv4ll_address_is_no_link_and_takes_none_away(machine: Machine) -> N
     assert not [line for line in machine.ours()[0] if "eth1" in line or "169.254" in line]
 
 
+@pytest.mark.fault("F17")
 def test_with_only_run_writable_each_adopted_line_keeps_a_table_of_its_own(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -571,6 +575,7 @@ def test_while_everything_is_held_out_events_are_only_recorded(machine: Machine)
     assert machine.ours()[0] == sorted(PPP0 + ETH1)
 
 
+@pytest.mark.fault("F58")
 def test_in_another_network_namespace_nothing_is_done(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     both_up(machine)
     before = machine.files()
@@ -617,6 +622,7 @@ def test_what_cannot_be_taken_out_of_the_spool_does_not_keep_the_run_for_ever(ma
     assert len([line for line in machine.log if "damaged" in line]) == 1
 
 
+@pytest.mark.fault("F17")
 def test_on_a_read_only_run_waiting_events_are_applied_once_and_the_run_ends(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -649,6 +655,7 @@ def read_only(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(files, name, fail)
 
 
+@pytest.mark.fault("F17")
 @pytest.mark.parametrize("code", [28, 30, 5])
 def test_a_full_read_only_or_broken_disk_does_not_stop_routing_and_is_said_once(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, code: int
@@ -701,6 +708,7 @@ def test_hostile_input_is_said_in_one_line_and_changes_nothing(machine: Machine)
     assert machine.ours()[0] == sorted(PPP0 + ETH1)
 
 
+@pytest.mark.fault("F27")
 def test_a_bad_gateway_is_refused_and_the_link_keeps_the_rest(machine: Machine) -> None:
     two_lines(machine)
     for router in ("0.0.0.0", "198.51.100.7", "127.0.0.1", "224.0.0.5", "255.255.255.255", "x"):
@@ -710,6 +718,7 @@ def test_a_bad_gateway_is_refused_and_the_link_keeps_the_rest(machine: Machine) 
     assert len([line for line in machine.log if line.startswith("4 ")]) == 6
 
 
+@pytest.mark.fault("F47")
 def test_without_rights_nothing_is_changed_and_the_event_is_not_lost(machine: Machine) -> None:
     two_lines(machine)
     machine.kernel.before = not_permitted
@@ -726,6 +735,7 @@ def test_without_rights_nothing_is_changed_and_the_event_is_not_lost(machine: Ma
     assert result and not result.failed
 
 
+@pytest.mark.fault("F5")
 def test_an_address_that_goes_while_a_run_is_at_work_is_seen_by_its_next_look(machine: Machine) -> None:
     both_up(machine)
     machine.kernel.no_link("ppp0")
@@ -747,6 +757,7 @@ def test_an_address_that_goes_while_a_run_is_at_work_is_seen_by_its_next_look(ma
     assert not any("203.0.113.50" in line or "203.0.113.45" in line for line in machine.ours()[0])
 
 
+@pytest.mark.fault("F38")
 def test_who_undoes_everything_at_once_is_given_up_after_a_few_rounds(machine: Machine) -> None:
     two_lines(machine)
     real = machine.kernel._change
@@ -820,6 +831,7 @@ def renumber(machine: Machine) -> None:
     machine.kernel.link("ppp0", "203.0.113.77 peer 192.0.2.1", ppp=True)
 
 
+@pytest.mark.fault("F15")
 @pytest.mark.parametrize("scene", SCENES)
 @pytest.mark.parametrize("after", ["the next event of another link", "a whole run"])
 def test_killed_at_any_step_the_next_run_ends_where_an_undisturbed_one_would(
@@ -871,6 +883,7 @@ def test_killed_at_any_step_the_next_run_ends_where_an_undisturbed_one_would(
     assert lost < total / 2
 
 
+@pytest.mark.fault("F15")
 def test_at_each_instant_of_an_undisturbed_run_a_packet_finds_its_right_way_or_none(machine: Machine) -> None:
     two_lines(machine)
     machine.kernel.before = lambda kind, body: is_safe(machine)
@@ -1078,6 +1091,7 @@ def test_a_hook_whose_state_cannot_be_kept_does_the_kernels_part(hooked: Machine
     assert any("state is not saved" in line and "private" in line for line in hooked.log)
 
 
+@pytest.mark.fault("F37")
 @pytest.mark.parametrize("arguments", [
     [], [""], ["x"], ["pppd"], ["dhclient"], ["pppd", "ip-up"], ["pppd", *["x" * 131071] * 9], ["\udcff\n"],
     ["--help"], ["pppd", "--help"],
@@ -1091,6 +1105,7 @@ def test_a_hook_called_by_hand_without_sense_says_one_line_and_changes_nothing(
     assert hooked.log[0].isprintable() and len(hooked.log[0]) < 500
 
 
+@pytest.mark.fault("F48")
 def test_a_kernel_without_netlink_is_one_line(hooked: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_door() -> None:
         raise OSError(97, "Address family not supported by protocol")

@@ -127,6 +127,7 @@ def test_a_point_to_point_link_speaks_no_arp(knobs: Knobs) -> None:
     assert wanted(view) == {"ppp0": LINK}
 
 
+@pytest.mark.fault("F48")
 def test_an_option_that_this_kernel_has_not_is_not_wanted(knobs: Knobs) -> None:
     knobs.interface("eth1")
     (knobs.root / "conf/eth1/src_valid_mark").unlink()
@@ -144,6 +145,7 @@ def test_only_arp_filter_waits_for_the_rules(knobs: Knobs) -> None:
     assert set(stages.values()) == {GUARD}
 
 
+@pytest.mark.fault("F31")
 def test_commands_name_an_interface_with_dots_by_slashes() -> None:
     assert sysctl.command("eth0", "rp_filter", 2) == "sysctl -qw net.ipv4.conf.eth0.rp_filter=2"
     assert sysctl.command("eth0.7", "rp_filter", 2) == "sysctl -qw net/ipv4/conf/eth0.7/rp_filter=2"
@@ -188,6 +190,7 @@ def test_overlapping_is_as_the_masks_say() -> None:
 # --- the record ---
 
 
+@pytest.mark.fault("F18")
 @pytest.mark.parametrize(
     "content",
     [
@@ -242,6 +245,7 @@ def test_what_was_there_comes_back(machine: Machine) -> None:  # noqa: F811
     assert end(machine, knobs) == (OLD_ONES["eth1"], OLD_ONES["eth2"])
 
 
+@pytest.mark.fault("F15")
 def test_killed_at_any_step_it_ends_the_same_and_all_comes_back(
     machines: Callable[[], Machine],  # noqa: F811
 ) -> None:

@@ -252,6 +252,7 @@ DAMAGES = {
 }  # fmt: skip
 
 
+@pytest.mark.fault("F40")
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_table_that_is_not_ours_any_more_shows_in_the_signature_and_is_made_anew(damage: str) -> None:
     kernel = two()
@@ -308,6 +309,7 @@ def test_who_may_not_look_sees_no_difference() -> None:
     assert in_order(seen) == [] and not snat.is_compared(seen) and snat.stopped(seen) == {}
 
 
+@pytest.mark.fault("F48")
 def test_a_kernel_without_netfilter_has_no_table(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = view(two())
 
@@ -320,6 +322,7 @@ def test_a_kernel_without_netfilter_has_no_table(monkeypatch: pytest.MonkeyPatch
     assert engine.commands(seen, [step for step in engine.plan(seen) if isinstance(step.new, snat.Ruleset)])
 
 
+@pytest.mark.fault("F46")
 def test_a_missing_program_stops_snat_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     kernel = two()
     seen = view(kernel)

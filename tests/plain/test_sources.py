@@ -256,6 +256,7 @@ def test_two_dns_servers_are_kept_in_their_order_and_doubles_once() -> None:
     assert [text(a) for a in pppd(*IP_UP, DNS2="192.0.2.2").resolvers] == ["192.0.2.2"]
 
 
+@pytest.mark.fault("F37")
 @pytest.mark.parametrize("count", range(6))
 @pytest.mark.parametrize("reason", ["ip-up", "ip-down"])
 def test_pppd_called_by_hand_with_too_few_arguments_gets_a_usage_line(reason: str, count: int) -> None:
@@ -294,12 +295,14 @@ def dhclient(**changes: str) -> Event:
     return event
 
 
+@pytest.mark.fault("F8")
 @pytest.mark.parametrize("reason", ["BOUND", "RENEW", "REBIND", "REBOOT", "TIMEOUT"])
 def test_a_lease_of_dhclient_means_up_with_the_new_address(reason: str) -> None:
     event = dhclient(reason=reason)
     assert (event.action, text(event.address), text(event.gateway)) == (UP, "198.51.100.7", "198.51.100.1")
 
 
+@pytest.mark.fault("F8")
 @pytest.mark.parametrize("reason", ["EXPIRE", "FAIL", "RELEASE", "STOP"])
 def test_a_lost_lease_of_dhclient_means_down_with_the_old_address_and_nothing_else(reason: str) -> None:
     event = dhclient(reason=reason)
@@ -307,6 +310,7 @@ def test_a_lost_lease_of_dhclient_means_down_with_the_old_address_and_nothing_el
     assert (event.gateway, event.resolvers, event.server) == (b"", [], b"")
 
 
+@pytest.mark.fault("F8")
 @pytest.mark.parametrize("reason", [
     "PREINIT", "MEDIUM", "NBI", "ARPCHECK", "ARPSEND",
     "PREINIT6", "BOUND6", "RENEW6", "REBIND6", "DEPREF6", "EXPIRE6", "RELEASE6", "STOP6",
@@ -316,6 +320,7 @@ def test_these_reasons_of_dhclient_are_no_event_whatever_comes_with_them(reason:
         assert translated("dhclient", [], BOUND | {"reason": reason, "interface": interface}) is None
 
 
+@pytest.mark.fault("F8")
 @pytest.mark.parametrize("reason", ["", "BOUNDARY", "bound", "$(reboot)", "BOUND\n", "INFORM", "x" * 131072, "\udcff"])
 def test_an_unknown_reason_only_has_the_link_looked_at_and_is_never_repeated(reason: str) -> None:
     event = dhclient(reason=reason)
@@ -341,6 +346,7 @@ def test_several_routers_give_the_first_that_can_be_one() -> None:
     assert text(dhclient(new_routers="198.51.100.7 198.51.100.2").gateway) == "198.51.100.2"
 
 
+@pytest.mark.fault("F27")
 @pytest.mark.parametrize("router, why", [
     ("0.0.0.0", "in 0.0.0.0/8"),
     ("0.1.2.3", "in 0.0.0.0/8"),
@@ -404,6 +410,7 @@ def test_dns_servers_that_can_be_none_are_left_out_and_one_line_names_the_first_
     assert event.refused[0].startswith('new_domain_name_servers "0.0.0.0" is in 0.0.0.0/8')
 
 
+@pytest.mark.fault("F26")
 @pytest.mark.parametrize("variable, count", [
     ("new_routers", 100), ("new_domain_name_servers", 100), ("new_routers", 5000), ("new_domain_name_servers", 500),
 ])  # fmt: skip
@@ -420,6 +427,7 @@ def test_of_a_hundred_values_the_first_eight_are_used_and_one_line_says_so(varia
 # --- option 121 ---
 
 
+@pytest.mark.fault("F33")
 @pytest.mark.parametrize("routes, gateway", [
     ("0 198 51 100 9", "198.51.100.9"),
     ("24 192 0 2 198 51 100 1 0 198 51 100 9", "198.51.100.9"),
@@ -523,6 +531,7 @@ DHCPCD_REASONS = {
 }  # fmt: skip
 
 
+@pytest.mark.fault("F8")
 @pytest.mark.parametrize("reason, action", DHCPCD_REASONS.items())
 def test_each_reason_of_dhcpcd_has_its_action(reason: str, action: str | None) -> None:
     event = translated("dhcpcd", [], DHCPCD_BOUND | {"reason": reason})
@@ -535,6 +544,7 @@ def test_each_reason_of_dhcpcd_has_its_action(reason: str, action: str | None) -
     assert text(event.gateway) == ("198.51.100.1" if event.action == UP else "-")
 
 
+@pytest.mark.fault("F8")
 @pytest.mark.parametrize("reason", ["", "BOUNDARY", "bound", "$(reboot)", "BOUND\n", "x" * 131072, "\udcff"])
 def test_an_unknown_reason_of_dhcpcd_only_has_the_link_looked_at(reason: str) -> None:
     event = dhcpcd(reason=reason)
@@ -746,6 +756,7 @@ def attempt(source: str, arguments: list[str], environment: dict[str, str]) -> E
     return event
 
 
+@pytest.mark.fault("F25")
 @pytest.mark.parametrize("value", HOSTILE, ids=shown)
 @pytest.mark.parametrize("variable", sorted(VARIABLES["dhclient"]))
 def test_a_hostile_value_in_any_variable_of_dhclient_comes_to_nothing(variable: str, value: str) -> None:
@@ -763,6 +774,7 @@ def test_a_hostile_value_in_any_variable_of_dhclient_comes_to_nothing(variable: 
             assert not value.split() or any(line.startswith(variable) for line in event.refused)
 
 
+@pytest.mark.fault("F25")
 @pytest.mark.parametrize("value", HOSTILE, ids=shown)
 @pytest.mark.parametrize("variable", sorted(VARIABLES["dhcpcd"]))
 def test_a_hostile_value_in_any_variable_of_dhcpcd_comes_to_nothing(variable: str, value: str) -> None:
@@ -774,6 +786,7 @@ def test_a_hostile_value_in_any_variable_of_dhcpcd_comes_to_nothing(variable: st
             assert (event.address if variable == "new_ip_address" else event.server) == b""
 
 
+@pytest.mark.fault("F25")
 @pytest.mark.parametrize("value", HOSTILE, ids=shown)
 @pytest.mark.parametrize("variable", sorted(VARIABLES["ifupdown"]))
 def test_a_hostile_value_in_any_variable_of_ifupdown_comes_to_nothing(variable: str, value: str) -> None:
@@ -810,6 +823,7 @@ def test_a_hostile_variable_of_pppd_comes_to_nothing(variable: str, value: str) 
         assert len(event.refused) == 1
 
 
+@pytest.mark.fault("F26")
 @pytest.mark.parametrize("value", [HUGE[0], HUGE[2], "198.51.100.9 " * 10082], ids=shown)
 def test_everything_hostile_at_once_is_over_in_no_time(value: str) -> None:
     attempt("dhclient", [], dict.fromkeys(VARIABLES["dhclient"], value) | {"reason": "BOUND"})
@@ -827,6 +841,7 @@ ODD_NAMES = (
 PLAIN_NAMES = ("0", "drop", "ppp0", "eth0.100", "wwan0", "enx0123456789ab", "a_b-c.d", "X", "9p", "all1", "br-lan")
 
 
+@pytest.mark.fault("F31", "F32")
 @pytest.mark.parametrize("name", ODD_NAMES, ids=ascii)
 def test_an_interface_name_that_anything_misreads_is_refused_by_name(name: str) -> None:
     for attack in (
@@ -880,6 +895,7 @@ class Watched(dict[str, str]):
         return super().__getitem__(key)
 
 
+@pytest.mark.fault("F25")
 def test_each_variable_on_the_allow_list_is_read_and_no_other() -> None:
     told = [
         ("dhclient", Watched(BOUND | {"reason": reason, "new_rfc3442_classless_static_routes": routes}))

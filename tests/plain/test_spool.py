@@ -78,6 +78,7 @@ def test_events_come_out_in_the_order_in_which_they_came() -> None:
     assert [told.arguments for name in names if (told := spool.take(name))] == [[str(n)] for n in range(30)]
 
 
+@pytest.mark.fault("F11")
 def test_the_order_is_that_of_the_clock_since_boot_however_many_digits_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
     instants = [5, 10**9, 9 * 10**9, 10**10, 10**15 - 1, 10**15, 3 * 10**18]
     for instant in random.Random(1).sample(instants, len(instants)):
@@ -87,6 +88,7 @@ def test_the_order_is_that_of_the_clock_since_boot_however_many_digits_it_has(mo
     assert [told.arguments for told in taken if told] == [[str(instant)] for instant in instants]
 
 
+@pytest.mark.fault("F18")
 def test_an_event_cut_off_at_any_byte_is_not_believed(folders: Path) -> None:
     for told in (
         TOLD,
@@ -129,6 +131,7 @@ def test_an_event_with_any_byte_turned_never_makes_the_reader_fail(folders: Path
                     pass
 
 
+@pytest.mark.fault("F18")
 def test_a_foreign_file_in_the_spool_is_not_believed(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = spool.put(TOLD)
     (folders / "group").write_bytes((folders / name).read_bytes())
@@ -170,6 +173,7 @@ def test_taking_out_what_is_gone_or_cannot_be_taken_out_is_no_error(folders: Pat
 HUGE = "x" * 131071
 
 
+@pytest.mark.fault("F26")
 @pytest.mark.parametrize("source, arguments, known", [
     ("pppd", ["ip-up", "ppp0", HUGE, HUGE, "203.0.113.45", HUGE, HUGE], {}),
     ("dhclient", [], {b"reason": b"BOUND", b"interface": b"eth1", b"new_ip_address": b"198.51.100.7",
@@ -216,6 +220,7 @@ def test_the_mark_as_the_package_scripts_write_it_holds() -> None:
     assert not spool.is_upgrading()
 
 
+@pytest.mark.fault("F11")
 @pytest.mark.parametrize(
     "age, holds", [(0, True), (1, True), (598, True), (601, False), (10**6, False), (-30, False), (-(10**9), False)]
 )
@@ -224,6 +229,7 @@ def test_the_mark_is_void_after_ten_minutes_and_when_it_lies_in_the_future(age: 
     assert spool.is_upgrading() == holds
 
 
+@pytest.mark.fault("F67")
 def test_the_mark_of_another_boot_is_void() -> None:
     mark(b"00000000-0000-0000-0000-000000000000\n%d\n" % uptime())
     assert not spool.is_upgrading()

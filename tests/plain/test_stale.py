@@ -266,6 +266,7 @@ def test_the_same_address_keeps_them(tracked: Tracked) -> None:
     assert tracked.table.asked == []
 
 
+@pytest.mark.fault("F51")
 def test_nothing_tracked_and_no_connection_tracking_ask_nothing(tracked: Tracked) -> None:
     count = tracked.machine.root / "proc/sys/net/netfilter/nf_conntrack_count"
     tracked.up(A)
@@ -367,6 +368,7 @@ def test_the_child_takes_all_of_them_and_only_one_child_does(tracked: Tracked) -
     assert tracked.table.entries == list(KEPT)
 
 
+@pytest.mark.fault("F18")
 @pytest.mark.parametrize(
     "content", ["", "nonsense", "multihook connections 1\ndsl 203.0.113.45\n", "multihook connections 1\ndsl x\nend\n"]
 )
@@ -377,6 +379,7 @@ def test_damaged_notes_are_none(tracked: Tracked, content: str) -> None:
     assert connections._notes() == []
 
 
+@pytest.mark.fault("F15")
 def test_killed_anywhere_the_next_run_forgets_the_same(
     machines: Callable[[], Machine],  # noqa: F811
 ) -> None:
