@@ -312,7 +312,8 @@ def way_out(path: Path, link: Link, configured_gateway: bytes, facts: Facts) -> 
 
 
 def _near(interface: Interface, family: int, facts: Facts) -> list[tuple[bytes, int]]:
-    return [(a.peer or a.local, a.prefixlen) for a in facts.addresses_of(interface, family)]
+    # For /0 the kernel makes no route to a segment (fib_add_ifaddr), so no next hop is on one.
+    return [(a.peer or a.local, a.prefixlen) for a in facts.addresses_of(interface, family) if a.prefixlen]
 
 
 def keep_next_hop(lease: Lease, before: Lease, facts: Facts) -> str:
