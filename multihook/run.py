@@ -40,9 +40,12 @@ class ElsewhereError(Exception):
 
 
 class Outcome:
-    """What came of one run: the survey it ended with, the steps made, failures, and lines for the log."""
+    """What came of one run: the survey it ended with, the steps made, failures, and lines for the log.
 
-    __slots__ = ("elapsed", "failures", "lines", "made", "prepared", "spooled", "survey", "warnings")
+    is_unsettled    what failed is left to events that came meanwhile, and not said
+    """
+
+    __slots__ = ("elapsed", "failures", "is_unsettled", "lines", "made", "prepared", "spooled", "survey", "warnings")
 
     def __init__(self, survey: Survey) -> None:
         self.survey = survey
@@ -53,6 +56,7 @@ class Outcome:
         self.spooled: list[str] = []
         self.elapsed = 0
         self.prepared = False
+        self.is_unsettled = False
 
 
 def is_held() -> bool:
@@ -66,6 +70,7 @@ def drain(config: "Config", door: Door, told: list[Told], unwritten: list[str] |
     `unwritten` takes the lines about files that could not be written, instead of the log.
     """
     handled: set[str] = set()
+    is_unsettled = False
     while True:
         # What cannot be taken out of the spool (read-only /run) is not taken up again.
         names = [name for name in spool.waiting() if name not in handled]
@@ -76,11 +81,14 @@ def drain(config: "Config", door: Door, told: list[Told], unwritten: list[str] |
             line = f"{damaged} damaged event(s) in the spool dropped; everything is looked at instead"
             journal.write(journal.WARNING, line)
         heard = [one for _, one in batch if one] + told
-        if not heard and not names:
+        if not heard and not names and not is_unsettled:
             return
         events = [pair for pair in (understood(config, one) for one in heard) if pair]
-        if events or damaged:
-            names += run(config, door, events, unspooled=told, whole=bool(damaged), unwritten=unwritten).spooled
+        if events or damaged or is_unsettled:
+            whole = bool(damaged) or is_unsettled
+            outcome = run(config, door, events, unspooled=told, whole=whole, unwritten=unwritten, handled=handled)
+            is_unsettled = outcome.is_unsettled
+            names += outcome.spooled
             handled.update(names)
         spool.done(names)
         told = []
@@ -134,10 +142,12 @@ def run(
     unspooled: "tuple[Told, ...] | list[Told]" = (),
     whole: bool = False,
     unwritten: list[str] | None = None,
+    handled: set[str] | None = None,
 ) -> Outcome:
     """Bring the links of these events in line, or everything of ours when that is asked or needed.
 
-    `unwritten` as in drain().  Raises ElsewhereError, OSError, Refused when the kernel cannot even be asked.
+    `unwritten` as in drain(); `handled`: what was taken out of the spool so far, by a caller who takes
+    up the rest.  Raises ElsewhereError, OSError, Refused when the kernel cannot even be asked.
     """
     start = monotonic_ns()
     certificate = record.certificate()
@@ -161,6 +171,7 @@ def run(
         if found.whole:
             _try(outcome, record.annul)
         view = _apply(config, door, events, outcome, view, steps)
+        outcome.is_unsettled = handled is not None and _is_left_to_others(outcome, handled)
     if _somebody_listens():
         _tell_programs(outcome, unspooled)
     _keep(outcome)
@@ -281,9 +292,16 @@ def _apply(
     else:
         if steps and not outcome.failures:
             lines = "; ".join(engine.commands(view, steps))
-            outcome.failures = [Failure("", f"somebody undoes at once what multihook does: {lines}", False)]
+            outcome.failures = [Failure("", f"somebody undoes at once what multihook does: {lines}", True)]
     outcome.made = engine.counts(view, done)
     return view
+
+
+def _is_left_to_others(outcome: Outcome, handled: set[str]) -> bool:
+    """Whether events have come since that have everything looked at once more: a line flaps faster than a run is."""
+    if not outcome.failures or not all(failure.may_pass for failure in outcome.failures):
+        return False
+    return bool(set(spool.waiting()) - handled - set(outcome.spooled))
 
 
 def _try(outcome: Outcome, action: "Any", *arguments: object) -> None:
@@ -384,7 +402,8 @@ def _tell(outcome: Outcome, events: list[tuple[str, Event]]) -> None:
         if link.name in by_link:
             for problem in link.refused:
                 repeats.warn(f"{link.name}: {problem}; not used")
-    problems = [f"{failure.link}: {failure.line}" if failure.link else failure.line for failure in outcome.failures]
+    failures = outcome.failures if not outcome.is_unsettled else []
+    problems = [f"{failure.link}: {failure.line}" if failure.link else failure.line for failure in failures]
     for problem in problems:
         repeats.warn(problem, journal.ERR)
     before = record.last_result()

@@ -774,6 +774,53 @@ def test_who_undoes_everything_at_once_is_given_up_after_a_few_rounds(machine: M
     assert len(errors) == 1 and "undoes" in errors[0]
 
 
+@pytest.mark.fault("F1", "F5")
+@pytest.mark.parametrize("what", ["the next event", "one that is refused", "one that is gone"])
+def test_what_fails_while_more_events_wait_is_not_said_but_done_again(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """A line flaps faster than a run is: its address is gone when its rule is made, and back when the next event is read."""
+    both_up(machine)
+    machine.kernel.no_link("ppp0")
+    machine.kernel.link("ppp0", "203.0.113.50 peer 192.0.2.1", ppp=True)
+    refused = 0
+    real = spool.waiting
+    ghosts = ["00000000000000000009-9"] if what == "one that is gone" else []
+
+    def flap(kind: int, body: bytes) -> None:
+        nonlocal refused
+        if kind == NEWRULE and refused < run.ROUNDS:
+            if not refused and not ghosts:
+                spool.put(ip_up("ppp0" if what == "the next event" else "a;id", "203.0.113.50"))
+            refused += 1
+            raise Refused(19, "No such device")
+
+    def waiting() -> list[str]:
+        return real() + (ghosts and refused == run.ROUNDS and [ghosts.pop()] or [])
+
+    monkeypatch.setattr(spool, "waiting", waiting)
+    machine.kernel.before = flap
+    machine.drain(ip_up("ppp0", "203.0.113.50"))
+    assert refused == run.ROUNDS and ghosts == []
+    assert {line.replace("203.0.113.45", "203.0.113.50") for line in PPP0} <= set(machine.ours()[0])
+    assert [line for line in machine.log if line.startswith("3 ")] == []
+    result = record.last_result()
+    assert result and not result.failed
+    # Where no event waits it is said.
+    machine.kernel.no_link("ppp0")
+    machine.kernel.link("ppp0", "203.0.113.51 peer 192.0.2.1", ppp=True)
+
+    def refuse(kind: int, body: bytes) -> None:
+        if kind == NEWRULE:
+            raise Refused(19, "No such device")
+
+    machine.kernel.before = refuse
+    machine.drain(ip_up("ppp0", "203.0.113.51"))
+    assert len([line for line in machine.log if line.startswith("3 ")]) == 1
+    result = record.last_result()
+    assert result and result.failed
+
+
 # --- kill -9 ---
 
 
