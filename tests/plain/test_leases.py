@@ -454,7 +454,7 @@ def test_an_address_that_can_be_nobodys_is_never_taken_over_from_the_kernel(unus
             assert not seen.is_up, text(seen.address)
 
 
-@pytest.mark.fault("F28")
+@pytest.mark.fault("F28", "F29")
 @pytest.mark.parametrize("unusable", UNUSABLE)
 def test_an_address_that_can_be_nobodys_is_not_believed_from_a_record_either(unusable: str) -> None:
     known = lease("eth1", "cable", address=unusable.partition("/")[0])
