@@ -49,7 +49,7 @@ def lines(world: World) -> World:
     return world
 
 
-def by_own_line(world: World, kinds: tuple[str, ...] = ("tcp", "udp", "icmp")) -> None:
+def by_own_line(world: World, kinds: tuple[str, ...] = ("tcp", "udp")) -> None:
     """Both lines answer for themselves, and what is bound to an address leaves by its line."""
     for line, address in (("ppp0", ONE), ("wan1", CABLE)):
         for kind in kinds:
@@ -206,18 +206,18 @@ def test_an_address_that_can_be_nobodys_stands_in_no_rule_though_the_interface_h
             assert address not in rule and "wan1" not in rule, (odd, rule)
         assert lines.routes(201) == GUARD
         assert lines.connect().by == {"ppp0"}, "sockets that are bound to nothing go where main says"
-        lines.box.ip(f"addr add {CABLE}/24 dev wan1")
-        lines.multihook("sync", check=True)
-        assert sorted(rule["src"] for rule in lines.box.ip_json("rule", "show", "priority", "7400")) == [CABLE, ONE], odd
-        lines.box.ip("addr flush dev wan1")
-        lines.multihook("sync", check=True)
+        if odd != NOBODYS[-1]:  # beside which there will be a right one
+            lines.box.ip("addr flush dev wan1")
     assert taken >= 3
+    lines.box.ip(f"addr add {CABLE}/24 dev wan1")
+    lines.multihook("sync", check=True)
+    assert sorted(rule["src"] for rule in lines.box.ip_json("rule", "show", "priority", "7400")) == [CABLE, ONE]
 
 
 @pytest.mark.fault("F28")
-@pytest.mark.parametrize("length", [31, 32, 0])
+@pytest.mark.parametrize("length", [31, 0])
 def test_addresses_with_odd_prefixes_are_links_like_others(world: World, length: int) -> None:
-    """/31 by RFC 3021, /32 with its next hop off the segment, and /0: the whole internet a neighbour, by some DHCP server."""
+    """/31 by RFC 3021, and /0 as some DHCP server may say it. (/32: test_right_link.py.)"""
     isp = world.provider("isp", "203.0.113.0/24")
     fibre = world.provider("fibre", "198.51.100.6/31" if length == 31 else "198.51.100.0/24", wire="wan1", gateway="198.51.100.6")
     address = fibre.static(1 if length == 31 else 7)
@@ -487,7 +487,7 @@ KINDS = {
     VAR / "glftpd": "",
     RUN / "tables": "l9 1005\n",
 }
-WAYS = ("cut at 50", "noise", "newer", "foreign owner", "fifo", "full folder", "symlink")
+WAYS = ("cut at 50", "newer", "foreign owner", "fifo", "full folder", "symlink")
 
 
 @pytest.fixture
