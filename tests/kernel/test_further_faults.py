@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from test_crash import CANARY, PEER, PRIVATE, RUN, VAR, clear_away, damage, event, in_line, leftovers, said, waiting
+from test_quiet import silence
 from test_right_link import AT_ONCE, REFUSALS, ask, bound_sockets
 
 from world import World
@@ -361,6 +362,23 @@ def test_all_links_go_and_the_first_that_is_back_works_at_once(lines: World) -> 
     lines.multihook("up", "wan1", check=True)
     by_own_line(lines)
     assert lines.wrong() == []
+
+
+@pytest.mark.fault("F80")
+def test_a_line_that_stays_dead_says_nothing(lines: World) -> None:
+    """pppd that redials in vain, a late ip-down again and again, looks at it: one line when it went, and no more."""
+    session = lines.sessions["ppp0"]
+    session.drop()
+    for _ in range(3):  # what was written a moment ago is looked at once more
+        session.down_event()
+        lines.multihook("sync", check=True)
+    assert len([line for line in lines.log.lines() if line.startswith("dsl: ")]) == 1
+    with silence(lines, "a dead line"):
+        for _ in range(10):
+            session.down_event()
+        session.event("ipv6-down", True, local="fe80::1", remote="fe80::2")
+        lines.multihook("sync", check=True)
+        assert lines.multihook("status").returncode == 3
 
 
 # --- the caller ---
