@@ -103,8 +103,9 @@ def test_five_hundred_events_while_eight_lines_flap(world: World) -> None:
         assert world.routes(200 + number)[0] == expected, number
     assert {rule["src"] for rule in world.box.ip_json("rule", "show", "priority", "7400")} == set(filter(None, now))
     assert in_line(world)
-    # An address that was gone again when its route was made is no failure: another event was waiting.
-    assert said(world) == []
+    # An address that was gone again when its route was made is no failure: another event was waiting. On a machine
+    # that is busy otherwise a caller may have gone on before its event was applied, and have said so.
+    assert [line for line in said(world) if "lock was not free" not in line] == []
 
 
 @pytest.mark.fault("F24", "F62")
