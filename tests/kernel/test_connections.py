@@ -264,6 +264,7 @@ def crowd(world: World, number: int, to: str) -> None:
             door.close()
 
 
+@pytest.mark.fault("F6", "F52")
 def test_what_is_too_much_for_an_event_is_done_behind_it(world: World, lan: Lan) -> None:
     """A bounded time for very many entries; the rest goes by a child, of which nothing is left."""
     world.configure(ONE)

@@ -343,6 +343,7 @@ def test_the_first_backup_is_never_written_again(site: Site) -> None:
     assert site.backup.read_bytes() == THEIRS
 
 
+@pytest.mark.fault("F72")
 @pytest.mark.parametrize("put", [lambda path: path.symlink_to("nowhere"), Path.mkdir, os.mkfifo])
 def test_where_something_else_has_the_name_of_the_backup_nothing_is_changed(
     site: Site, put: Callable[[Path], object]
@@ -356,6 +357,7 @@ def test_where_something_else_has_the_name_of_the_backup_nothing_is_changed(
     assert site.config.read_bytes() == THEIRS and not site.notes.exists() or "backup" not in site.notes.read_text()
 
 
+@pytest.mark.fault("F72")
 def test_a_backup_that_was_moved_away_and_linked_to_is_one(site: Site) -> None:
     site.backup.symlink_to("elsewhere")
     (site.etc / "elsewhere").write_bytes(b"the first one")

@@ -58,6 +58,7 @@ def first_event(machine: Machine, links: int) -> dict[str, int]:  # noqa: F811
     return steps(lambda: machine.drain(bound("eth0", "10.0.0.7", "10.0.0.1")))
 
 
+@pytest.mark.fault("F57")
 def test_the_first_event_after_a_change_of_the_configuration(machines: Callable[[], Machine]) -> None:  # noqa: F811
     few = first_event(machines(), FEW)
     many = first_event(machines(), MANY)

@@ -341,6 +341,7 @@ def test_where_the_child_was_killed_the_next_run_goes_on(tracked: Tracked, forks
     assert tracked.machine.files() == files_
 
 
+@pytest.mark.fault("F22", "F52")
 def test_where_there_can_be_no_child_the_next_run_goes_on(
     tracked: Tracked, forks: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,6 +87,7 @@ def test_a_run_that_ended_while_we_looked_does_not_differ(
     assert run().exit_code == 0
 
 
+@pytest.mark.fault("F20")
 def test_who_holds_the_lock_for_too_long_is_named(shown: Machine, rule: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(status, "_holder", lambda: 4711)
     monkeypatch.setattr(status, "PATIENCE_SECONDS", 0.1)
