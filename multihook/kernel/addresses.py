@@ -3,7 +3,8 @@
 from _bisect import bisect_left
 from _struct import Struct
 
-from multihook.kernel.rtnetlink import GETADDR, U32, Door, attributes, message_at
+from multihook.address import width
+from multihook.kernel.rtnetlink import GETADDR, SENSELESS, U32, Door, attributes, message_at, senseless
 
 _HEADER = Struct("=BBBBI")
 _ADDRESS, _LOCAL, _FLAGS = 1, 2, 8
@@ -36,13 +37,19 @@ class Address:
 
 
 def _parse(message: bytes) -> Address:
-    _, prefixlen, flags, scope, index = _HEADER.unpack_from(message)
-    values = attributes(message, _HEADER.size)
-    address = values.get(_ADDRESS, b"")
-    # IPv6 gives IFA_LOCAL only where there is a peer.
-    local = values.get(_LOCAL, address)
-    if _FLAGS in values:
-        flags = U32.unpack(values[_FLAGS])[0]
+    try:
+        family, prefixlen, flags, scope, index = _HEADER.unpack_from(message)
+        values = attributes(message, _HEADER.size)
+        address = values.get(_ADDRESS, b"")
+        # IPv6 gives IFA_LOCAL only where there is a peer.
+        local = values.get(_LOCAL, address)
+        if _FLAGS in values:
+            flags = U32.unpack(values[_FLAGS])[0]
+    except SENSELESS:
+        raise senseless("an address") from None
+    bits = width(family)
+    if prefixlen > bits or len(local) * 8 != bits or len(address) not in (0, len(local)):
+        raise senseless("an address")
     return Address(index, local, prefixlen, address if address != local else b"", flags, scope)
 
 
@@ -74,14 +81,14 @@ class Dump:
         """
         if not self._order:
             self._sort_blocks()
-        width = len(network) * 8
+        bits = len(network) * 8
         whole = int.from_bytes(network, "big")
         found: set[int] = set()
         for length in range(prefixlen):  # what lies around it
-            found |= self._blocks.get((whole >> width - length << width - length, length), set())
-        start = whole >> width - prefixlen << width - prefixlen
+            found |= self._blocks.get((whole >> bits - length << bits - length, length), set())
+        start = whole >> bits - prefixlen << bits - prefixlen
         place = bisect_left(self._order, (start, prefixlen))
-        end = start + (1 << width - prefixlen)
+        end = start + (1 << bits - prefixlen)
         while place < len(self._order) and self._order[place][0] < end:  # and what lies in it
             if self._order[place][1] >= prefixlen:
                 found |= self._blocks[self._order[place]]

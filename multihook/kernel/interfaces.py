@@ -2,7 +2,18 @@
 
 from _struct import Struct
 
-from multihook.kernel.rtnetlink import GETLINK, NEWLINK, U32, Door, Refused, attribute, attributes, u32
+from multihook.kernel.rtnetlink import (
+    GETLINK,
+    NEWLINK,
+    SENSELESS,
+    U32,
+    Door,
+    Refused,
+    attribute,
+    attributes,
+    senseless,
+    u32,
+)
 
 _HEADER = Struct("=BxHiII")
 _IFNAME, _GROUP, _EXT_MASK = 3, 27, 29
@@ -49,10 +60,15 @@ class Interface:
 
 
 def _parse(message: bytes) -> Interface:
-    _, _, index, flags, _ = _HEADER.unpack_from(message)
-    found = attributes(message, _HEADER.size)
-    name = found.get(_IFNAME, b"").rstrip(b"\0").decode("utf-8", "surrogateescape")
-    group = U32.unpack(found[_GROUP])[0] if _GROUP in found else 0
+    try:
+        _, _, index, flags, _ = _HEADER.unpack_from(message)
+        found = attributes(message, _HEADER.size)
+        name = found.get(_IFNAME, b"").rstrip(b"\0").decode("utf-8", "surrogateescape")
+        group = U32.unpack(found[_GROUP])[0] if _GROUP in found else 0
+    except SENSELESS:
+        raise senseless("an interface") from None
+    if index <= 0:
+        raise senseless("an interface")
     return Interface(index, name, flags, group)
 
 
@@ -60,17 +76,19 @@ def get(door: Door, name: str) -> Interface | None:
     """The interface of this name, or None."""
     body = _HEADER.pack(0, 0, 0, 0, 0) + u32(_EXT_MASK, _SKIP_STATS) + attribute(_IFNAME, name.encode() + b"\0")
     try:
-        return _parse(door.get(GETLINK, body))
+        message = door.get(GETLINK, body)
     except Refused:
         return None
+    return _parse(message)
 
 
 def at(door: Door, index: int) -> Interface | None:
     """The interface of this index, or None."""
     try:
-        return _parse(door.get(GETLINK, _HEADER.pack(0, 0, index, 0, 0) + u32(_EXT_MASK, _SKIP_STATS)))
+        message = door.get(GETLINK, _HEADER.pack(0, 0, index, 0, 0) + u32(_EXT_MASK, _SKIP_STATS))
     except Refused:
         return None
+    return _parse(message)
 
 
 def dump(door: Door) -> list[Interface]:
@@ -93,7 +111,7 @@ def vrf_tables(door: Door) -> list[int]:
         info = attributes(attributes(message, _HEADER.size).get(_LINKINFO, b""), 0)
         if info.get(_INFO_KIND, b"").rstrip(b"\0") == b"vrf":
             table = attributes(info.get(_INFO_DATA, b""), 0).get(_VRF_TABLE)
-            if table:
+            if table and len(table) == U32.size:
                 found.append(int(U32.unpack(table)[0]))
     return found
 

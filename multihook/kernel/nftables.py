@@ -9,7 +9,19 @@ from posix import _exit, closerange, fork
 from zlib import crc32
 
 from multihook.address import text
-from multihook.kernel.rtnetlink import ACK, CREATE, HEADER, REQUEST, Answers, Refused, _raise_for, attribute, attributes
+from multihook.kernel.rtnetlink import (
+    ACK,
+    CREATE,
+    HEADER,
+    REQUEST,
+    SENSELESS,
+    Answers,
+    Refused,
+    _raise_for,
+    attribute,
+    attributes,
+    senseless,
+)
 from multihook.kernel.rtnetlink import Door as NetlinkDoor
 
 TYPE_CHECKING = False
@@ -82,12 +94,17 @@ class Element:
         """The element as nft(8) takes it: `snat4 { "ppp0" : 203.0.113.45 }`."""
         words = [f'"{self.interface}"']
         if self.address:
-            words.append(f". {text(self.address)}" + (f"-{text(self.end)}" if self.end else ""))
+            words.append(f". {_shown(self.address)}" + (f"-{_shown(self.end)}" if self.end else ""))
         if self.verdict is not None:
-            words.append(f": {_VERDICTS.get(self.verdict, self.verdict)} {self.value.decode()}".rstrip())
+            words.append(f": {_VERDICTS.get(self.verdict, self.verdict)} {_name(self.value)}".rstrip())
         elif self.value:
-            words.append(f": {text(self.value)}")
+            words.append(f": {_shown(self.value)}")
         return f"{self.set} {{ {' '.join(words)} }}"
+
+
+def _shown(value: bytes) -> str:
+    """An address; in somebody else's set of the same name it may be anything."""
+    return text(value) if len(value) in (4, 16) else f"0x{value.hex()}"
 
 
 def _name(value: bytes) -> str:
@@ -118,7 +135,14 @@ def _encode(element: Element) -> bytes:
 
 
 def decode(set: str, raw: bytes) -> Element:
-    """An element as the kernel tells it (see elements())."""
+    """An element as the kernel tells it (see elements()); raises Refused where it makes no sense."""
+    try:
+        return _decode(set, raw)
+    except SENSELESS:
+        raise senseless("an element") from None
+
+
+def _decode(set: str, raw: bytes) -> Element:
     found = attributes(raw, 0)
     key = attributes(found[_KEY], 0)[_VALUE]
     end = attributes(found[_KEY_END], 0)[_VALUE] if _KEY_END in found else b""
@@ -225,8 +249,9 @@ class Door(NetlinkDoor):
         found = {}
         for raw in self.elements(table, set):
             counter = attributes(attributes(attributes(raw, 0).get(_EXPRESSION, b""), 0).get(_EXPRESSION_DATA, b""), 0)
-            if _COUNTER_PACKETS in counter and _COUNTER_BYTES in counter:
-                packets, octets = (_BE64.unpack(counter[kind])[0] for kind in (_COUNTER_PACKETS, _COUNTER_BYTES))
+            numbers = [counter.get(kind, b"") for kind in (_COUNTER_PACKETS, _COUNTER_BYTES)]
+            if all(len(number) == _BE64.size for number in numbers):
+                packets, octets = (_BE64.unpack(number)[0] for number in numbers)
                 found[decode(set, raw).interface] = (packets, octets)
         return found
 
@@ -265,7 +290,16 @@ class Ruleset:
         return number
 
     def outline(self) -> "Outline":
-        """The flags of the table; of each chain how it hangs in the kernel, and the comments of its rules."""
+        """The flags of the table; of each chain how it hangs in the kernel, and the comments of its rules.
+
+        Raises Refused where that makes no sense.
+        """
+        try:
+            return self._outline()
+        except SENSELESS:
+            raise senseless("a table") from None
+
+    def _outline(self) -> "Outline":
         chains: dict[str, tuple[Hook | None, list[str]]] = {}
         for message in self._chains:
             found = attributes(message, _GENERIC_SIZE)

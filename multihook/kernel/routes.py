@@ -2,7 +2,8 @@
 
 from _struct import Struct
 
-from multihook.address import INET, family_of, network_text, text
+from multihook.address import INET, INET6, family_of, network_text, text
+from multihook.journal import foreign
 from multihook.kernel.rtnetlink import (
     APPEND,
     CREATE,
@@ -11,10 +12,12 @@ from multihook.kernel.rtnetlink import (
     GETROUTE,
     NEWROUTE,
     REPLACE,
+    SENSELESS,
     U32,
     Door,
     attribute,
     attributes,
+    senseless,
     u32,
 )
 
@@ -30,6 +33,7 @@ _KIND_NAMES = {2: "local", 3: "broadcast", 4: "anycast", 5: "multicast", 6: "bla
 UNIVERSE, LINK_SCOPE = 0, 253
 ONLINK = 4
 WORST_METRIC = 0xFFFFFFFF
+_WIDTHS = ((INET, 4), (INET6, 16))
 
 
 class Route:
@@ -130,7 +134,7 @@ def _metrics_words(metrics: bytes) -> list[str]:
     locked = U32.unpack(found[_RTAX_LOCK])[0] if _RTAX_LOCK in found else 0
     for kind, value in found.items():
         if kind == _RTAX_CC:
-            words += ["congctl", value.rstrip(b"\0").decode("ascii", "replace")]
+            words += ["congctl", foreign(value.rstrip(b"\0").decode("ascii", "replace"))]
             continue
         name = _METRIC_NAMES.get(kind)
         if not name:
@@ -150,8 +154,15 @@ def _metrics_words(metrics: bytes) -> list[str]:
 def parse(message: bytes, oif: int = 0) -> list[Route]:
     """The routes in one message of the kernel: a multipath route gives one for each next hop.
 
-    With `oif`, only those by this interface.
+    With `oif`, only those by this interface.  Raises Refused where it makes no sense.
     """
+    try:
+        return [_checked(route) for route in _parse(message) if not oif or oif == route.oif]
+    except SENSELESS:
+        raise senseless("a route") from None
+
+
+def _parse(message: bytes) -> list[Route]:
     family, prefixlen, _, tos, table, protocol, scope, kind, flags = _HEADER.unpack_from(message)
     found = attributes(message, _HEADER.size)
     if _TABLE in found:
@@ -172,8 +183,20 @@ def parse(message: bytes, oif: int = 0) -> list[Route]:
             metrics=found.get(_METRICS, b""), protocol=protocol,
         )
         for index, hop_flags, gateway in hops
-        if not oif or oif == index
     ]  # fmt: skip
+
+
+def _checked(route: Route) -> Route:
+    """The same route; raises ValueError where it could not be one, or could not be shown."""
+    octets = len(route.network)
+    if (route.family, octets) not in _WIDTHS or route.prefixlen > octets * 8:
+        raise ValueError(route.prefixlen)
+    if len(route.prefsrc) not in (0, octets) or len(route.gateway) not in (0, 4, 16) or route.oif < 0:
+        raise ValueError(route.gateway)
+    for kind, value in attributes(route.metrics, 0).items() if route.metrics else ():
+        if kind != _RTAX_CC and len(value) != U32.size:
+            raise ValueError(kind)
+    return route
 
 
 def _gateway(found: dict[int, bytes]) -> bytes:
@@ -209,13 +232,16 @@ def tables_of(door: Door, family: int, protocol: int) -> list[int]:
     body = _HEADER.pack(family, 0, 0, 0, 0, protocol, 0, 0, 0)
     # The kernel's fib_dump_info puts RTA_TABLE first, behind the header.
     where = _HEADER.size + 4
-    return [U32.unpack_from(message, where)[0] for message in door.dump(GETROUTE, body)]
+    try:
+        return [U32.unpack_from(message, where)[0] for message in door.dump(GETROUTE, body)]
+    except SENSELESS:
+        raise senseless("a route") from None
 
 
 def dump_defaults(door: Door, family: int) -> list[Route]:
     """The default routes of main; other routes are passed over unread: main may hold a full BGP table."""
     body = _HEADER.pack(family, 0, 0, 0, 0, 0, 0, 0, 0) + u32(_TABLE, MAIN)
-    return [route for message in door.dump(GETROUTE, body) if message[1] == 0 for route in parse(message)]
+    return [route for message in door.dump(GETROUTE, body) if message[1:2] == b"\0" for route in parse(message)]
 
 
 def has_default(door: Door, family: int, table: int) -> bool:
@@ -226,6 +252,8 @@ def has_default(door: Door, family: int, table: int) -> bool:
     body = _HEADER.pack(family, 0, 0, 0, 0, 0, 0, 0, 0) + u32(_TABLE, table)
     halves = set()
     for message in door.dump(GETROUTE, body):
+        if len(message) < _HEADER.size:
+            raise senseless("a route")
         if message[1] == 0 and message[7] != _THROW:
             return True
         if message[1] == 1 and message[7] != _THROW:

@@ -6,7 +6,8 @@ Our own 150 lines and not pyroute2, because importing that costs more than ten w
 from _bisect import bisect_right
 from _socket import AF_NETLINK, SO_RCVTIMEO, SOCK_CLOEXEC, SOCK_RAW, SOL_SOCKET, socket
 from _struct import Struct
-from errno import EINTR, ENODEV, ENOENT, EPERM, ESRCH, ETIMEDOUT
+from _struct import error as StructError  # type: ignore[attr-defined]  # typeshed leaves it out
+from errno import EBADMSG, EINTR, ENODEV, ENOENT, EPERM, ESRCH, ETIMEDOUT
 from posix import strerror
 
 TYPE_CHECKING = False
@@ -34,11 +35,17 @@ _NESTED_MASK = 0x3FFF
 
 HEADER = Struct("=LHHLL")
 _HEADER_SIZE = 16
+_SEQUENCE_AT = 8
 _BEGIN = Struct("=LHH")
 _ATTRIBUTE = Struct("=HH")
 _INT = Struct("=i")
 _TIMEVAL = Struct("ll")
 U32 = Struct("=L")
+
+# No error has a larger number (MAX_ERRNO in linux/err.h).
+_LAST_ERRNO = 4095
+# What reading bytes that make no sense ends in: too few of them, or an attribute that is not there.
+SENSELESS = (StructError, LookupError, ValueError)
 
 # No kernel keeps us waiting for long; a lost answer must not keep pppd or dhclient.
 TIMEOUT_SECONDS = 5
@@ -51,6 +58,11 @@ class Refused(Exception):
         super().__init__(reason)
         self.errno = errno
         self.reason = reason
+
+
+def senseless(what: str) -> Refused:
+    """What to raise of an answer that cannot be read: nothing is known then, and nothing is done."""
+    return Refused(EBADMSG, f"netlink gives {what} that makes no sense")
 
 
 def attribute(kind: int, value: bytes) -> bytes:
@@ -78,7 +90,11 @@ def attributes(message: bytes, offset: int) -> dict[int, bytes]:
 
 
 class Door:
-    """One netlink socket.  Raises Refused, and OSError when the kernel has no netlink for us."""
+    """One netlink socket.
+
+    Raises Refused, also for an answer that makes no sense, and OSError when the kernel has no
+    netlink for us.
+    """
 
     PROTOCOL = 0  # NETLINK_ROUTE
 
@@ -184,44 +200,24 @@ class Door:
         return answers
 
     def _dump(self, kind: int, body: bytes) -> "tuple[Answers, bool]":
-        self._send(kind, DUMP, body)
+        sequence = self._send(kind, DUMP, body)
         answers = Answers()
-        seen = 0
-        begin = _BEGIN.unpack_from
-        while True:
+        seen, is_whole = 0, False
+        while not is_whole:
             data = self._receive(1 << 16)
-            offsets: list[int] = []
-            keep = offsets.append
-            offset, end = 0, len(data)
-            # With 300 links up this loop is run 1200 times by each event.
-            while offset < end:
-                length, kind, flags = begin(data, offset)
-                seen |= flags
-                if kind < 16:  # netlink's own words: DONE, ERROR
-                    _raise_for_end(data, offset)
-                    answers.keep(data, offsets)
-                    return answers, bool(seen & DUMP_INTR)
-                keep(offset)
-                offset += length + 3 & ~3
-            answers.keep(data, offsets)
-
+            offsets, flags, is_whole = _walk(data, sequence)
+            seen |= flags
+            if offsets:
+                answers.keep(data, offsets)
+        return answers, bool(seen & DUMP_INTR)
 
     def parts(self, kind: int, body: bytes) -> "Iterator[Answers]":
         """As dump(), a datagram at a time and none of it again; who stops before the end has to close this door."""
-        self._send(kind, DUMP, body)
+        sequence = self._send(kind, DUMP, body)
         is_whole = False
         while not is_whole:
             data = self._receive(1 << 16)
-            offsets: list[int] = []
-            offset, end = 0, len(data)
-            while offset < end and not is_whole:
-                length, kind, _ = _BEGIN.unpack_from(data, offset)
-                is_whole = kind < 16
-                if is_whole:
-                    _raise_for_end(data, offset)
-                else:
-                    offsets.append(offset)
-                offset += length + 3 & ~3
+            offsets, _, is_whole = _walk(data, sequence)
             answers = Answers()
             answers.keep(data, offsets)
             yield answers
@@ -287,6 +283,33 @@ class Answers:
         return sum(data.count(mark) for data, _ in self._parts)
 
 
+def _walk(data: bytes, sequence: int) -> tuple[list[int], int, bool]:
+    """Where the messages of one datagram of a dump begin, all their flags, and whether the dump ends with it.
+
+    A datagram that was said of an earlier question has none.  Raises Refused.
+    """
+    offsets: list[int] = []
+    offset, last, seen, length = 0, len(data) - _HEADER_SIZE, 0, 0
+    if last < 0 or U32.unpack_from(data, _SEQUENCE_AT)[0] != sequence:
+        return offsets, 0, False
+    keep, begin = offsets.append, _BEGIN.unpack_from
+    # With 300 links up this loop is run 1200 times by each event.
+    while offset <= last:
+        length, kind, flags = begin(data, offset)
+        seen |= flags
+        if kind < 16:  # netlink's own words: DONE, ERROR
+            _raise_for_end(data, offset)
+            return offsets, seen, True
+        if length < _HEADER_SIZE:
+            raise senseless("a message")
+        keep(offset)
+        offset += length + 3 & ~3
+    # recv(2) gives whole datagrams, and the kernel whole messages.
+    if offset < len(data) or offsets[-1] + length > len(data):
+        raise senseless("a message")
+    return offsets, seen, False
+
+
 def message_at(data: bytes, offset: int) -> bytes:
     """The body of the message that begins there."""
     return data[offset + _HEADER_SIZE : offset + U32.unpack_from(data, offset)[0]]
@@ -299,23 +322,31 @@ def _raise_for_end(data: bytes, offset: int) -> None:
     if kind == _ERROR:
         _raise_for(message, flags)
     elif kind == _DONE and len(message) >= 4:
-        code = -_INT.unpack_from(message)[0]
+        code = _errno(message)
         # A table that is not there has no routes.
         if code not in (0, ENOENT, EINTR):
             raise Refused(code, strerror(code))
 
 
+def _errno(message: bytes) -> int:
+    """The error that a message begins with; 0 where there is none."""
+    code = -_INT.unpack_from(message)[0] if len(message) >= _INT.size else -1
+    if not 0 <= code <= _LAST_ERRNO:
+        raise senseless("an error")
+    return code
+
+
 def _raise_for(message: bytes, flags: int) -> None:
-    code = -_INT.unpack_from(message)[0]
+    code = _errno(message)
     if code == 0:
         return
     reason = strerror(code)
     if flags & _ACK_TLVS:
         # struct nlmsgerr: the error, then our own message (or, capped, its header only).
-        length = _HEADER_SIZE if flags & _CAPPED else HEADER.unpack_from(message, 4)[0]
+        length = _HEADER_SIZE if flags & _CAPPED or len(message) < 8 else U32.unpack_from(message, 4)[0]
         said = attributes(message, 4 + (length + 3 & ~3)).get(_NLMSGERR_ATTR_MSG)
         if said:
-            reason = said.rstrip(b"\0").decode("ascii", "replace")
+            reason = said.rstrip(b"\0").decode("ascii", "replace") or reason
     if code == EPERM:
         reason = "Operation not permitted (CAP_NET_ADMIN is needed)"
     raise Refused(code, reason)

@@ -2,8 +2,21 @@
 
 from _struct import Struct
 
-from multihook.address import INET, network_text
-from multihook.kernel.rtnetlink import CREATE, DELRULE, EXCL, GETRULE, NEWRULE, U32, Door, attribute, attributes, u32
+from multihook.address import INET, network_text, width
+from multihook.kernel.rtnetlink import (
+    CREATE,
+    DELRULE,
+    EXCL,
+    GETRULE,
+    NEWRULE,
+    SENSELESS,
+    U32,
+    Door,
+    attribute,
+    attributes,
+    senseless,
+    u32,
+)
 
 _HEADER = Struct("=BBBBBBBBI")
 _DST, _SRC, _IIFNAME, _PRIORITY, _FWMARK = 1, 2, 3, 6, 10
@@ -19,6 +32,9 @@ _KNOWN = frozenset((
 _NO_SELECTORS = frozenset((
     _DST, _SRC, _PRIORITY, _SUPPRESS_IFGROUP, _SUPPRESS_PREFIXLEN, _TABLE, _PROTOCOL, _GOTO, _FLOW, _PAD,
 ))  # fmt: skip
+# What is shown of a rule, and how many bytes each has (fib_rule_policy, net/core/fib_rules.c).
+_SIZES = {_PRIORITY: 4, _FWMARK: 4, _FWMASK: 4, _SUPPRESS_IFGROUP: 4, _SUPPRESS_PREFIXLEN: 4, _TABLE: 4, _GOTO: 4,
+          _PROTOCOL: 1, _IP_PROTO: 1, _UID_RANGE: 8, _SPORT: 4, _DPORT: 4}  # fmt: skip
 _TO_TABLE, _TO_RULE, _NOP = 1, 2, 3
 _ACTION_NAMES = {_NOP: "nop", 6: "blackhole", 7: "unreachable", 8: "prohibit"}
 _INVERT = 0x2
@@ -164,8 +180,11 @@ class Rule:
 
 
 def _parse(message: bytes) -> Rule:
+    if len(message) < _HEADER.size:
+        raise senseless("a rule")
     family, destination_len, source_len, tos, table, _, _, action, flags = _HEADER.unpack_from(message)
     found = attributes(message, _HEADER.size)
+    _check(found, width(family) // 8, destination_len, source_len)
     known, dport = _KNOWN, _udp_port(found)
     if dport:
         known = _KNOWN | {_IP_PROTO, _DPORT, _DPORT_MASK}
@@ -190,6 +209,15 @@ def _parse(message: bytes) -> Rule:
         rest=rest,
         raw=message,
     )
+
+
+def _check(found: dict[int, bytes], octets: int, destination_len: int, source_len: int) -> None:
+    """Raise Refused where an attribute cannot be what it should be."""
+    for kind, value in found.items():
+        if len(value) != _SIZES.get(kind, len(value)) or (kind in (_DST, _SRC) and len(value) != octets):
+            raise senseless("a rule")
+    if destination_len > octets * 8 or source_len > octets * 8:
+        raise senseless("a rule")
 
 
 def _udp_port(found: dict[int, bytes]) -> int:
@@ -264,7 +292,10 @@ class Dump:
 
 def _priority(message: bytes) -> int:
     """The kernel leaves the attribute out where it is 0."""
-    return int(U32.unpack(attributes(message, _HEADER.size).get(_PRIORITY, bytes(4)))[0])
+    try:
+        return int(U32.unpack(attributes(message, _HEADER.size).get(_PRIORITY, bytes(4)))[0])
+    except SENSELESS:
+        raise senseless("a rule") from None
 
 
 def _mark_of_protocol(protocol: int) -> bytes:

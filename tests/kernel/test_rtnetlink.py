@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from multihook.kernel import interfaces, routes, rules
+from multihook.kernel import interfaces, nftables, routes, rules
 from multihook.kernel.facts import Facts, name_of
 from multihook.kernel.routes import Route
 from multihook.kernel.rtnetlink import Door, Refused, is_absent
@@ -20,6 +20,7 @@ from world import World
 from world.namespaces import Namespace
 
 INET = 2
+_GETCHAIN = 10 << 8 | 4  # linux/netfilter/nf_tables.h
 SCOPES = {0: "0", 200: "200", 253: "253", 254: "254", 255: "255"}
 KINDS = {1: "unicast", 2: "local", 3: "broadcast", 6: "blackhole", 7: "unreachable", 8: "prohibit", 9: "throw"}
 
@@ -430,6 +431,21 @@ def test_what_the_kernel_refuses_is_said_in_its_own_words(box: Namespace) -> Non
         assert is_absent(refused.value)
         # The door is as good as before.
         assert len(routes.dump(door, INET, table=254)) >= 3
+
+
+def test_refusals_that_nobody_read_are_no_answer_to_the_next_question(box: Namespace) -> None:
+    """The kernel refuses each element of a transaction by itself, and only the first refusal is waited for."""
+    elements = [nftables.Element("snat4", f"ppp{number}", value=bytes((192, 0, 2, 1))) for number in range(3)]
+    with box.entered():
+        door = nftables.Door()
+    try:
+        with pytest.raises(Refused):
+            door.commit("multihook", [], elements)
+        assert len(door.dump(_GETCHAIN, bytes((1, 0, 0, 0)))) == 0
+        box.nft("add table inet multihook; add chain inet multihook one")
+        assert len(door.dump(_GETCHAIN, bytes((1, 0, 0, 0)))) == 1
+    finally:
+        door.close()
 
 
 def test_without_the_capability_reading_works_and_writing_is_refused(world: World) -> None:
