@@ -18,8 +18,9 @@ from multihook.address import (
     parse_network,
     text,
     why_unusable,
+    width,
 )
-from multihook.files import folder, read, remove, replace
+from multihook.files import folder, number, read, remove, replace
 from multihook.kernel.addresses import Address
 from multihook.kernel.facts import Facts
 from multihook.kernel.interfaces import Interface
@@ -34,6 +35,9 @@ _TEXTS = ("interface", "source", "reason", "ipparam", "linkname")
 _ADDRESSES = ("address", "former", "gateway", "server")
 _NUMBERS = ("since", "changed", "prefixlen")
 _FLAGS = ("withdrawn", "held", "by_default")
+# Of a reason and two names of pppd's (sources/pppd.py); of seconds.
+_LONGEST_TEXTS = 600
+_MOST_DIGITS = 10
 
 
 class Lease:
@@ -116,34 +120,43 @@ def _parse(data: bytes) -> Lease | None:
         lease = Lease(values["link"], values["interface"], FAMILIES[values["family"]])
         for name in _TEXTS:
             setattr(lease, name, values[name])
+        bits = width(lease.family)
         for name in _ADDRESSES:
-            setattr(lease, name, _address(values[name]))
+            setattr(lease, name, _address(values[name], bits) if values[name] != "-" else b"")
         for name in _NUMBERS:
-            setattr(lease, name, int(values[name]))
+            setattr(lease, name, _number(values[name]))
         for name in _FLAGS:
             setattr(lease, name, values[name] == "yes")
-        lease.resolvers = [_address(word) for word in values["resolvers"].split()]
-        lease.routes = [_route(word) for word in values["routes"].split()]
+        lease.resolvers = [_address(word, bits) for word in values["resolvers"].split()]
+        lease.routes = [_route(word, bits) for word in values["routes"].split()]
     except (KeyError, ValueError):
         return None
     if not is_link_name(lease.link) or not is_interface_name(lease.interface) or lease.source not in RANK:
         return None
-    return lease
+    shown = lease.reason + lease.ipparam + lease.linkname
+    return lease if lease.prefixlen <= bits and shown.isprintable() and len(shown) <= _LONGEST_TEXTS else None
 
 
-def _address(value: str) -> bytes:
-    address = b"" if value == "-" else parse(value)
-    if address is None:
+def _number(value: str) -> int:
+    found = number(value)
+    if found is None or len(value) > _MOST_DIGITS:
+        raise ValueError(value)
+    return found
+
+
+def _address(value: str, bits: int) -> bytes:
+    address = parse(value)
+    if address is None or len(address) * 8 != bits:
         raise ValueError(value)
     return address
 
 
-def _route(word: str) -> tuple[bytes, int, bytes]:
+def _route(word: str, bits: int) -> tuple[bytes, int, bytes]:
     prefix, _, router = word.partition(">")
     network = parse_network(prefix)
-    if network is None:
+    if network is None or len(network[0]) * 8 != bits:
         raise ValueError(word)
-    return *network, _address(router)
+    return *network, _address(router, bits)
 
 
 def _file(link: str, family: int) -> str:

@@ -10,8 +10,8 @@ from posix import O_RDONLY, O_WRONLY, POSIX_SPAWN_DUP2, POSIX_SPAWN_OPEN, getpid
 from time import CLOCK_BOOTTIME, clock_gettime_ns
 
 from multihook import repeats
-from multihook.address import FAMILY_NAMES, text
-from multihook.files import folder, read, remove, replace
+from multihook.address import FAMILY_NAMES, is_interface_name, parse, text
+from multihook.files import folder, number, read, remove, replace
 from multihook.paths import NEWS, NOTIFY, TOLD
 from multihook.survey import Survey
 
@@ -32,6 +32,12 @@ _TOLD_MAGIC = "multihook told 1"
 # Of a link that changes faster than the programs run, this many changes wait; older ones are not told.
 MOST_WAITING = 32
 
+_NAMES = tuple(f"MULTIHOOK_{name}" for name in (
+    "LINK", "INTERFACE", "FAMILY", "STATE", "OLD_ADDRESS", "ADDRESS", "GATEWAY", "TABLE", "SOURCE", "REASON",
+))  # fmt: skip
+# No word of it is longer: an address, a reason (_plain).
+_LONGEST = 64
+_MOST_DIGITS = 10
 _LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 # All but KILL and STOP: a hook ignores some, and its caller may ignore others (a background job of a shell).
 _SIGNALS = tuple(number for number in range(1, 32) if number not in (9, 19))
@@ -82,18 +88,12 @@ class News:
     def environment(self) -> dict[str, str]:
         """What a program gets; every value is ours or was checked, and none has a blank but the reason."""
         is_up = self.new.state == UP
-        return {
-            "MULTIHOOK_LINK": self.link,
-            "MULTIHOOK_INTERFACE": self.new.interface,
-            "MULTIHOOK_FAMILY": self.family,
-            "MULTIHOOK_STATE": self.new.state,
-            "MULTIHOOK_OLD_ADDRESS": self.old.address,
-            "MULTIHOOK_ADDRESS": self.new.address if is_up else "",
-            "MULTIHOOK_GATEWAY": self.new.gateway if is_up else "",
-            "MULTIHOOK_TABLE": self.new.table,
-            "MULTIHOOK_SOURCE": self.source,
-            "MULTIHOOK_REASON": self.reason,
-        }
+        words = (
+            self.link, self.new.interface, self.family, self.new.state, self.old.address,
+            self.new.address if is_up else "", self.new.gateway if is_up else "", self.new.table,
+            self.source, self.reason,
+        )  # fmt: skip
+        return dict(zip(_NAMES, words, strict=True))
 
 
 def since_told(found: Survey, unready: "Container[str]") -> list[News]:
@@ -141,7 +141,14 @@ def _told(name: str, family: str) -> State | None:
         return None
     if len(lines) != 8 or lines[0] != _TOLD_MAGIC or lines[6:] != ["end", ""] or lines[1] not in (UP, DOWN):
         return None
-    return State(*lines[1:6])
+    state = State(*lines[1:6])
+    are_good = all(not word or parse(word) for word in (state.address, state.gateway))
+    are_good = are_good and (not state.interface or is_interface_name(state.interface))
+    return state if are_good and (not state.table or _is_number(state.table)) else None
+
+
+def _is_number(word: str) -> bool:
+    return number(word) is not None and len(word) <= _MOST_DIGITS
 
 
 def _entries(directory: str) -> list[str]:
@@ -158,9 +165,9 @@ def tell(heard: list[News]) -> None:
     """
     folder(NEWS, 0o700)
     folder(TOLD, 0o700)
-    for number, one in enumerate(heard):
+    for count, one in enumerate(heard):
         lines = [_MAGIC, *(f"{name}={value}" for name, value in one.environment().items()), "end\n"]
-        name = f"{one.link}.{clock_gettime_ns(CLOCK_BOOTTIME):020d}-{getpid()}-{number}"
+        name = f"{one.link}.{clock_gettime_ns(CLOCK_BOOTTIME):020d}-{getpid()}-{count}"
         try:
             replace(f"{NEWS}/{name}", "\n".join(lines).encode(), 0o600)
         except OSError as error:
@@ -188,8 +195,10 @@ def take(name: str) -> dict[str, str] | None:
         return None
     if lines[0] != _MAGIC or lines[-2:] != ["end", ""]:
         return None
-    pairs = (line.partition("=") for line in lines[1:-2])
-    return {name: value for name, _, value in pairs if name.startswith("MULTIHOOK_")}
+    told = {name: value for name, _, value in (line.partition("=") for line in lines[1:-2])}
+    # A program that is run as root gets all of it, or is not run.
+    are_plain = all(value.isascii() and value.isprintable() and len(value) <= _LONGEST for value in told.values())
+    return told if tuple(told) == _NAMES and are_plain else None
 
 
 def done(name: str) -> None:

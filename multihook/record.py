@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 _MAGIC = "multihook applied 1"
 _RESULT_MAGIC = "multihook last 1"
+# A byte in a rule, an int of the kernel's; seconds that every clock can show.
+_LAST_PROTOCOL, _LAST_GROUP = 255, (1 << 31) - 1
+_LATEST = (1 << 32) - 1
 
 
 class Certificate:
@@ -74,6 +77,9 @@ def certificate() -> Certificate | None:
     inode, protocol, group, links = (number(lines[place]) for place in (2, 4, 5, 6))
     if inode is None or protocol is None or group is None or links is None:
         return None
+    words = "".join(lines)
+    if protocol > _LAST_PROTOCOL or group > _LAST_GROUP or not (words.isascii() and words.isprintable()):
+        return None
     return Certificate(lines[1], inode, lines[3], protocol, group, links, lines[7])
 
 
@@ -107,7 +113,8 @@ def now() -> int:
 def write_result(result: Result) -> None:
     """Keep a result for `status`; raises OSError."""
     outcome = "failed" if result.failed else "ok"
-    text = f"{_RESULT_MAGIC}\n{outcome}\n{result.wall}\n{result.boottime}\n{result.line}\nend\n"
+    line = result.line if result.line.isprintable() else ascii(result.line)[1:-1]
+    text = f"{_RESULT_MAGIC}\n{outcome}\n{result.wall}\n{result.boottime}\n{line}\nend\n"
     replace(LAST, text.encode("utf-8", "backslashreplace"))
 
 
@@ -120,6 +127,6 @@ def last_result() -> Result | None:
     if len(lines) != 7 or lines[0] != _RESULT_MAGIC or lines[5:] != ["end", ""]:
         return None
     wall, boottime = number(lines[2]), number(lines[3])
-    if wall is None or boottime is None:
+    if wall is None or boottime is None or max(wall, boottime) > _LATEST or not lines[4].isprintable():
         return None
     return Result(lines[1] == "failed", lines[4], wall, boottime)

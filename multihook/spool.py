@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _MAGIC = b"multihook event 1"
-_LIMIT = 1 << 18
+_LIMIT = 1 << 20
 # Longer than any value that a source uses, so that a source still sees that one is too long;
-# short enough that no event ever meets the limit of the whole.
+# short enough that no event ever meets the limit of the whole: a character has four bytes at most.
 _LONGEST = 4200
 _MOST_ARGUMENTS = 16
 _MARK_SECONDS = 600

@@ -19,7 +19,7 @@ from posix import open as posix_open
 from time import monotonic
 
 from multihook import leases
-from multihook.address import INET, parse, text
+from multihook.address import INET, is_interface_name, is_link_name, parse, text, why_unusable
 from multihook.features import GUARD, ROUTE, Step, View
 from multihook.files import explain, folder, read, replace
 from multihook.files import remove as remove_file
@@ -208,8 +208,14 @@ def _notes() -> list[Note]:
         return []
     if lines[0] != _MAGIC or lines[-2:] != ["end", ""]:
         return []
-    pairs = [line.partition(" ") for line in lines[1:-2]]
-    return [Note(link, address) for link, _, word in pairs if (address := parse(word)) and len(address) == 4]
+    pairs = [(link, parse(word)) for link, _, word in (line.partition(" ") for line in lines[1:-2])]
+    return [Note(link, address) for link, address in pairs if address and _is_likely(link, address)]
+
+
+def _is_likely(link: str, address: bytes) -> bool:
+    """Whether a note can be one of ours: a damaged one must not name connections of others."""
+    is_name = is_link_name(link) or is_interface_name(link)
+    return is_name and len(address) == 4 and not why_unusable(address)
 
 
 def _write(view: View, notes: list[Note]) -> None:

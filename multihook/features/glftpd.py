@@ -533,12 +533,17 @@ def _noted() -> tuple[list[tuple[str, str]], list[str]]:
         return [], []
     for line in lines[1:]:
         word, _, rest = line.partition(" ")
-        if word == "place" and rest.count("\t") == 1:
-            config, _, multilink = rest.partition("\t")
+        config, tab, multilink = rest.partition("\t")
+        if word == "place" and tab and _is_path(config) and _is_path(multilink):
             places.append((config, multilink))
-        elif word == "backup":
+        elif word == "backup" and _is_path(rest):
             backups.append(rest)
     return places, backups
+
+
+def _is_path(name: str) -> bool:
+    """Whether it can be a path of ours, as the configuration takes them (schema.py)."""
+    return name.startswith("/") and name.isprintable()
 
 
 def _note(edit: "Callable[[list[tuple[str, str]], list[str]], object]") -> None:

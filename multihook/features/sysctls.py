@@ -38,6 +38,7 @@ _OURS = {
 }  # fmt: skip
 
 _STRICT = 1
+_INT = 1 << 31  # all of these are ints of the kernel
 _MAGIC = "multihook sysctls 1"
 _WHOLE_NAMESPACE = ""
 # No interface can have this name (address.is_interface_name).
@@ -318,7 +319,7 @@ def _parse(content: bytes, index: int) -> dict[str, int]:
     values = {option: number(value) for option, _, value in pairs}
     if values.pop("index", None) != index:
         return {}
-    return {option: value for option, value in values.items() if option in _OURS and value is not None}
+    return {option: value for option, value in values.items() if option in _OURS and value is not None and value < _INT}
 
 
 def _presumed(view: View, interface: str) -> dict[str, int]:

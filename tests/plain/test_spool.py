@@ -192,6 +192,13 @@ def test_an_event_with_128_kilobytes_in_every_value_is_not_lost_in_the_spool(
     assert (after.interface, after.address, after.gateway) == (before.interface, before.address, before.gateway)
 
 
+def test_as_many_of_the_longest_characters_as_an_event_can_have_are_no_event_lost() -> None:
+    longest = "\U0001f600" * 5000
+    for source in VARIABLES:
+        told = Told(source, [longest] * 99, dict.fromkeys(VARIABLES[source], longest))
+        assert said(spool.take(spool.put(told))) == said(told)
+
+
 # --- dpkg's mark ---
 
 
