@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import re
 from collections.abc import Iterator
 from errno import EAFNOSUPPORT, EOPNOTSUPP
 
@@ -33,10 +34,11 @@ _FULL_PERCENT = 95
 
 def capability(machine: Machine) -> Iterator[Finding]:
     """Root without CAP_NET_ADMIN, as in most containers."""
-    words = [line.text.split() for line in machine.lines("/proc/self/status") if line.text.startswith("CapEff:")]
-    if not words:
+    lines = machine.lines("/proc/self/status")
+    found = [match[1] for line in lines if (match := re.fullmatch(r"CapEff:\s*([0-9a-f]{1,32})\s*", line.text))]
+    if not found:
         machine.not_checked("the capabilities of root", "/proc/self/status does not name them")
-    elif machine.is_root and not int(words[0][1], 16) & _CAP_NET_ADMIN:
+    elif machine.is_root and not int(found[0], 16) & _CAP_NET_ADMIN:
         yield Finding(
             DEFEATS, "capability", "root has no CAP_NET_ADMIN here (a container?)",
             "The kernel refuses every change of rules and routes.",

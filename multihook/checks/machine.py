@@ -269,7 +269,7 @@ def pasteable(command: str) -> str:
 
 def quoted(path: str) -> str:
     """A path for a shell; odd ones are shown only."""
-    return quote(path) if path.isascii() and path.isprintable() else f"'{foreign(path)}'"
+    return quote(path if path.isascii() and path.isprintable() else foreign(path))
 
 
 def here(config: "Config") -> Machine:

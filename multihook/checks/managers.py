@@ -114,7 +114,7 @@ def other_tools(machine: Machine) -> Iterator[Finding]:
     for line in machine.lines("/etc/keepalived/keepalived.conf"):
         if re.match(r"\s*virtual_(rules|routes)\b", line.text):
             yield Finding(
-                NOTE, "multi-wan", f"{line.place}: keepalived has {line.text.split()[0]}",
+                NOTE, "multi-wan", f"{line.place}: keepalived has {foreign(line.text.split()[0])}",
                 "They are left alone; whichever stands first decides for a packet that both fit.",
             )  # fmt: skip
             break

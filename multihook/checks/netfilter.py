@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from multihook.checks import DEFEATS, NOTE, WARNING, Finding
 from multihook.checks.kernel import wants_translation
-from multihook.checks.machine import Line, Machine
+from multihook.checks.machine import Line, Machine, pasteable
 from multihook.checks.numbers import free_mask
 from multihook.journal import foreign
 
@@ -131,7 +131,8 @@ def _translator(where: tuple[object, ...], what: str, severity: str, rule: dict[
     return Finding(
         severity, "foreign-nat", f"a rule of table {family} {table}, chain {chain}, {what}",
         "Where it fits first, multihook's translation does not, and a renumbered link keeps its old address there.",
-        (f"nft -a list chain {family} {table} {chain}", f"nft delete rule {family} {table} {chain} handle {handle}",
+        (pasteable(f"nft -a list chain {family} {table} {chain}"),
+         pasteable(f"nft delete rule {family} {table} {chain} handle {handle}"),
          "# and take it out of the file that it comes from"),
     )  # fmt: skip
 

@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from multihook.address import INET, in_network
 from multihook.checks import DEFEATS, NOTE, WARNING, Finding
 from multihook.checks.machine import Line, Machine
+from multihook.journal import foreign
 from multihook.kernel.interfaces import Interface
 from multihook.links import Link
 
@@ -57,7 +58,7 @@ def _mend(machine: Machine, key: str, interface: str, value: int, wrong: str) ->
     setting = f"net.ipv4.conf.{_dotted(interface)}.{key}={value}"
     lines = [f"sysctl -w {setting}"]
     culprits = [line for line, said in setting_lines(machine, key, interface) if said == wrong]
-    lines += [f"# {line.place} says: {line.text.strip()[:80]}" for line in culprits[:3]]
+    lines += [f"# {line.place} says: {foreign(line.text.strip()[:80])}" for line in culprits[:3]]
     return (*lines, f"echo {setting} >>{_OWN}")
 
 
@@ -129,7 +130,8 @@ def unread(machine: Machine) -> Iterator[Finding]:
     said = [line for line in machine.lines(_OLD) if line.text.strip().lstrip("-").startswith("net")]
     if said and not linked:
         yield Finding(
-            WARNING, "sysctl.conf", f"{said[0].place} sets {said[0].text.strip()[:60]}, and Debian 13 does not read it",
+            WARNING, "sysctl.conf",
+            f"{said[0].place} sets {foreign(said[0].text.strip()[:60])}, and Debian 13 does not read it",
             "At the next boot that setting is the default again.",
             (f"mv {_OLD} /etc/sysctl.d/99-local.conf", "sysctl --system"),
         )  # fmt: skip

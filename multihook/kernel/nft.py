@@ -19,6 +19,7 @@ from posix import read as posix_read
 from posix import write as posix_write
 from select import POLLIN, poll
 
+from multihook.journal import foreign
 from multihook.kernel.rtnetlink import Refused
 
 _PLACES = ("/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft")
@@ -40,8 +41,8 @@ def load(text: str) -> None:
     if status == -_SIGKILL:
         raise Refused(ENOPKG, f"nft did not end within {_PATIENCE_MS // 1000} s")
     if status:
-        first = said.decode("ascii", "backslashreplace").partition("\n")[0]
-        raise Refused(ENOPKG, f"nft: {first[:200] or f'exit status {status}'}")
+        first = said.decode("latin-1").partition("\n")[0]
+        raise Refused(ENOPKG, f"nft: {foreign(first) or f'exit status {status}'}")
 
 
 def _run(program: str, text: bytes) -> tuple[bytes, int]:
