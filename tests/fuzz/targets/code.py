@@ -1,0 +1,150 @@
+"""The two files that are read with marshal(3py), which believes what it reads: compiled code and configuration.
+
+An input is damage to a good file.  Whatever it is, the content goes to marshal only from a plain file of root's
+that nobody else writes, whole and with its own header and checksum; and what comes of it is all or nothing.
+"""
+
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from marshal import dumps, loads
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+from multihook import image, paths
+from multihook.config import compiled, schema, toml
+from targets.surroundings import patched
+
+SETTINGS = {"link": {"dsl": {"interface": "ppp0", "table": 200}, "cable": {"interface": "eth1", "table": 201}}}
+STEP = 4  # bytes of input for one piece of damage
+SOMEBODY = 12345
+
+
+class Cache:
+    """One of the two files: where it is, what is good in it, who reads it.
+
+    `parts` are what marshal may be given: all of the file's body, and what the product itself put into
+    that to be read later.
+    """
+
+    def __init__(self, path: Path, header: bytes, read: Callable[[], Any], later: Iterable[Any] = ()) -> None:
+        self.path = path
+        self.header = header
+        self.read = read
+        self.good = path.read_bytes()
+        self.parts = {self.good[len(header) + 4 :], *map(dumps, later)}
+        self.value = read()
+        assert self.value, "the good file is not believed"
+
+
+_caches: list[Cache] = []
+
+
+@contextmanager
+def place(folder: Path) -> Iterator[None]:
+    """An image and a compiled configuration of our own, made by the product."""
+    for name in ("image", "compiled"):
+        (folder / name).unlink(missing_ok=True)
+    with patched(
+        (image, "FILE", str(folder / "image")), (image, "MODULES", ("paths", "address")),
+        (paths, "RUN", str(folder)), (paths, "PRIVATE", str(folder)), (paths, "SPOOL", str(folder)),
+        (paths, "COMPILED", str(folder / "compiled")), (image, "fstat", as_root),
+    ):  # fmt: skip
+        image.renew()
+        config, _ = schema.build(toml.Document(SETTINGS, {}, []), ({}, {}, {}, set()))
+        compiled._write_cache(([], []), False, config)
+        _caches[:] = [
+            Cache(folder / "image", image._HEADER, image._current),
+            Cache(folder / "compiled", compiled._HEADER, compiled._read_cache, config["links"].values()),
+        ]
+        guards = [Guard(cache) for cache in _caches]
+        with patched((image, "loads", guards[0]), (compiled, "loads", guards[1])):
+            yield
+
+
+def as_root(fd: int) -> os.stat_result:
+    """fstat(2), where a file of whoever runs this counts as root's."""
+    status = os.fstat(fd)
+    return os.stat_result((*status[:4], 0 if status.st_uid == os.geteuid() else status.st_uid, *status[5:10]))
+
+
+class Guard:
+    """Stands in front of marshal: looks whether the file may be believed, by the contract and not by the product."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+
+    def __call__(self, body: Any) -> Any:
+        """As marshal.loads()."""
+        content = bytes(body)
+        if content not in self._cache.parts:
+            check_trusted(self._cache, content)
+            raise ValueError("a checksum that was forged by root")
+        return loads(body)
+
+
+def check_trusted(cache: Cache, body: bytes) -> None:
+    """Fail unless this body is all of a file that only root can have written."""
+    status = os.lstat(cache.path)
+    assert stat.S_ISREG(status.st_mode) and not status.st_mode & 0o022, "unmarshalled though others can write it"
+    assert status.st_uid == os.geteuid(), "unmarshalled though it is not root's"
+    content = cache.path.read_bytes()
+    assert content == cache.header + crc32(body).to_bytes(4, "big") + body, "unmarshalled though it is damaged"
+
+
+def run(data: bytes) -> None:
+    """Damage one of the files, step by step; it is believed as it was, or not at all."""
+    cache = _caches[data[:1] == b"c"]
+    content, mode, owner, is_link = bytearray(cache.good), 0o600, os.geteuid(), False
+    for start in range(1, len(data) - STEP + 1, STEP):
+        kind, high, low, value = data[start : start + STEP]
+        offset = min(high << 8 | low, len(content))
+        if kind == ord("s"):
+            content[offset : offset + 1] = bytes((value,))
+        elif kind == ord("t"):
+            del content[offset:]
+        elif kind == ord("d"):
+            del content[offset : offset + value]
+        elif kind == ord("i"):
+            content[offset:offset] = bytes((value,)) * (high + 1)
+        elif kind == ord("m"):
+            mode = 0o600 | value & 0o177
+        elif kind == ord("o"):
+            owner = SOMEBODY
+        elif kind == ord("l"):
+            is_link = True
+    lay(cache.path, bytes(content), mode, owner, is_link)
+    is_good = content == cache.good and not mode & 0o022 and owner == os.geteuid() and not is_link
+    found = read_or_none(cache)
+    if found:
+        assert is_good, "believed though it is damaged or somebody else's"
+        assert found == cache.value
+    else:
+        assert not is_good, "a good file is not believed"
+
+
+def read_or_none(cache: Cache) -> Any:
+    """What is read; a forged checksum is the only way to an error, and root's alone."""
+    try:
+        return cache.read()
+    except ValueError as error:
+        assert "forged" in str(error)
+        return None
+
+
+def lay(path: Path, content: bytes, mode: int, owner: int, is_link: bool) -> None:
+    """Put a file there, or a symbolic link to one."""
+    there = path.with_name("elsewhere") if is_link else path
+    path.unlink(missing_ok=True)
+    there.unlink(missing_ok=True)
+    there.write_bytes(content)
+    if owner != os.geteuid():
+        if os.geteuid() == 0:
+            os.chown(there, owner, owner)
+        else:
+            mode = 0o022  # who is not root cannot give a file away: then others may write it
+    there.chmod(mode)
+    if is_link:
+        path.symlink_to(there)
