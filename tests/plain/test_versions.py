@@ -12,6 +12,7 @@ from multihook.config import compiled
 from multihook.features import connections, glftpd, sysctls
 
 EVENT = "00000000000000000001-1"
+NEWS = "\n".join(["multihook news 1", *(f"{name}=x" for name in news._NAMES), "end\n"]).encode()
 
 # {kind: (its file below the machine's root, what it may hold or "" for what a run has written, what is read from it)}
 KINDS: dict[str, tuple[str, bytes, Callable[[bytes], object]]] = {
@@ -20,7 +21,7 @@ KINDS: dict[str, tuple[str, bytes, Callable[[bytes], object]]] = {
     "result": ("run/multihook/last", b"", lambda _: record.last_result()),
     "configuration": ("run/multihook/private/compiled", b"", lambda _: compiled._read_cache()),
     "event": (f"run/multihook/private/spool/{EVENT}", b"multihook event 1\0pppd\0" + b"0 0\0end", lambda _: spool.take(EVENT)),
-    "news": (f"run/multihook/private/news/dsl.{EVENT}", b"multihook news 1\nMULTIHOOK_LINK=dsl\nend\n", lambda _: news.take(f"dsl.{EVENT}")),
+    "news": (f"run/multihook/private/news/dsl.{EVENT}", NEWS, lambda _: news.take(f"dsl.{EVENT}")),
     "told": ("run/multihook/private/told/dsl.inet", b"multihook told 1\nup\nppp0\n203.0.113.45\n\n200\nend\n", lambda _: news._told("dsl", "inet")),
     "connections": ("run/multihook/private/connections", b"multihook connections 1\ndsl 203.0.113.9\nend\n", lambda _: connections._notes()),
     "sysctls": ("run/multihook/private/sysctls/eth1", b"multihook sysctls 1\nindex 2\nrp_filter 1\nend\n", lambda content: parsed(content)),
