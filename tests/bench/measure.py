@@ -30,12 +30,15 @@ README = Path("/jail/checkout/README.md")
 ROUNDS, QUICK_ROUNDS = 120, 2
 SELDOM, RARE = 3, 15
 PACKET_ROUNDS, QUICK_PACKET_ROUNDS = 40, 2
-COUNTED = ("bare", "changed", "unchanged", "adopted changed", "adopted unchanged", "dhcp changed", "changed of 1000", "unchanged of 1000")
+COUNTED = (
+    "bare", "started", "loaded", "unchanged", "changed", "dhcp changed", "adopted unchanged", "adopted changed",
+    "unchanged of 1000", "changed of 1000",
+)  # fmt: skip
 
 # Place: how it is built, and the name under which each of its rows is reported.
 PLACES = {
     "few": (lambda: {**ours.configured(4, 4, True), "bare": ours.bare()},
-            {"bare": "bare", "changed": "changed", "unchanged": "unchanged", "dhcp changed": "dhcp changed"}, 1),
+            {name: name for name in ("bare", "started", "loaded", "changed", "unchanged", "dhcp changed")}, 1),
     "many": (lambda: ours.configured(1000, 300, False), {"changed": "changed of 1000", "unchanged": "unchanged of 1000"}, 1),
     "adopted": (lambda: ours.adopted(4), {"changed": "adopted changed", "unchanged": "adopted unchanged"}, 1),
     "seed 000": (peers.seed_000, {"seed": "seed 000"}, SELDOM),

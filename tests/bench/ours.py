@@ -194,7 +194,20 @@ def configured(number_of_links: int, number_up: int, ethernet: bool) -> dict[str
     _settle(first.command())
     tool("/usr/bin/multihook", "sync")
     rows |= {"changed": first.changed(), "unchanged": first.unchanged()}
+    rows |= {"started": _cut_short("gc.disable()\n"), "loaded": _cut_short("from multihook.hook import main\n")}
     return rows
+
+
+def _cut_short(behind: str) -> Row:
+    """The event as far as this line of its program: what starting it costs before it does anything."""
+    text = Path(EVENT).read_text()
+    before, line, after = text.partition(behind)
+    expect(f"{EVENT} has another line than {behind!r}", line)
+    indent = " " * (len(before) - len(before.rstrip(" ")))
+    program = Path("/run", f"event-{len(before)}")
+    program.write_text(f"{before}{line}{indent}posix._exit(0)\n{after}")
+    program.chmod(0o755)
+    return Row(lambda: [Command((str(program), "pppd"))], lambda: None)
 
 
 def adopted(number_up: int) -> dict[str, Row]:

@@ -19,6 +19,8 @@ BEGIN, END = "<!-- measured by tests/bench/run: begin -->", "<!-- measured by te
 # Rows of one event, and how they are called; all beside `bare`.
 EVENTS = {
     "bare": "`python3 -IS -c pass`: the interpreter that does nothing",
+    "started": "of any event: Python, as far as our first line",
+    "loaded": "of any event: the same, and all that it needs of multihook is loaded",
     "unchanged": "ip-up, nothing changed; 4 links",
     "changed": "ip-up, the address changed; 4 links",
     "dhcp changed": "dhclient's BOUND, the address changed; 4 links",
