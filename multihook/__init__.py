@@ -47,7 +47,8 @@ What keeps it safe
     record      the last result; the certificate of the last whole run
     spool       events that wait; the mark dpkg sets while it replaces the package
     lock        the one lock, and how long a hook waits for it
-    image       the hot path's compiled code in one piece; all of ours that a hook may import
+    imaging     makes the image: all of ours that a hook may import, and what of it is seldom needed
+    image       the hot path's compiled code in one piece
 
 The doors to the kernel and to the log
     kernel/     one kind of message each: facts (one picture for a run), tables (in use by

@@ -30,7 +30,9 @@ def main(arguments: list[str]) -> None:
     try:
         _handle(told)
         if not image.is_used() and not spool.is_upgrading():
-            image.renew()
+            from multihook import imaging
+
+            imaging.renew()
     except ElsewhereError as error:
         repeats.warn(f"{journal.foreign(source)}: {error}")
     except Refused as error:

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from multihook import engine, image, record, run, survey
+from multihook import engine, imaging, record, run, survey
 from multihook.command import console
 from multihook.config import compiled, toml
 from multihook.features import snat
@@ -45,7 +45,7 @@ def sync(dry_run: bool) -> None:
         if outcome.failures:
             sys.exit(console.FAILED)
         click.echo(_summary(outcome))
-        image.renew()
+        imaging.renew()
     if wrong:
         sys.exit(console.WRONG_CONFIGURATION)
 

@@ -140,7 +140,7 @@ class Door:
 
     def _answers(self, sequence: int) -> "Iterator[tuple[int, int, bytes]]":
         while True:
-            data = self._receive(1 << 17)
+            data = self._receive(1 << 16)
             offset, end = 0, len(data)
             while offset + _HEADER_SIZE <= end:
                 length, kind, flags, number, _ = HEADER.unpack_from(data, offset)

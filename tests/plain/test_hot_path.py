@@ -14,15 +14,16 @@ from typing import Any
 
 import pytest
 
-from multihook import image, paths
+from multihook import image, imaging, paths
 from multihook.config import compiled
 
 PACKAGE = Path(image.__file__).parent
 PYTHON = "/usr/bin/python3"
 
-# After the kernel's part of a run over everything: names for ip(8), and which tables others use.
-AFTERWARDS = {"multihook.names", "multihook.kernel.tables"}
-HOT = {"multihook", "multihook.image", *(f"multihook.{module}" for module in image.MODULES)}
+# After the kernel's part of a run over everything: names for ip(8), which tables others use, a new image.
+MAKER = "multihook.imaging"
+AFTERWARDS = {"multihook.names", "multihook.kernel.tables", MAKER}
+HOT = {"multihook", "multihook.image", *(f"multihook.{module}" for module in imaging.MODULES)}
 
 # Everything in it is built in, or ours; what it prints is a dict for ast.literal_eval.
 PROGRAM = """
@@ -134,7 +135,7 @@ def test_a_hook_imports_nothing_but_what_is_built_in_and_its_hot_modules(root: P
     nothing, first, *later = range(len(found["new"]))
     for step in range(len(found["new"])):
         assert foreign(found, step) == set()
-    assert own(found, nothing) <= HOT, "an event that is none"
+    assert own(found, nothing) <= HOT | {MAKER}, "an event that is none"
     for step in (first, *later):
         assert own(found, step) <= HOT | AFTERWARDS
     assert {"multihook.run", "multihook.features.routing", "multihook.sources.dhclient"} <= own(found, later[-1])
@@ -164,12 +165,12 @@ def test_the_second_hook_takes_its_code_from_the_image_and_does_the_same(root: P
     second = start(root)
     assert second["used"]
     assert {name for name, loader in second["source"] if loader == "Finder"} == HOT - {
-        "multihook",
+        "multihook",  # the test imports it before
         "multihook.image",
         "multihook.paths",
     }
     assert sorted(second["shown"]) == sorted(first["shown"])
-    assert own(second, -1) == own(first, -1)
+    assert own(second, -1) == own(first, -1) - {MAKER}
 
 
 # --- the image itself ---
@@ -185,7 +186,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> bytes:
         patches.setattr(paths, "RUN", str(path.parent))
         patches.setattr(paths, "PRIVATE", str(path.parent))
         patches.setattr(paths, "SPOOL", str(path.parent / "spool"))
-        image.renew()
+        imaging.renew()
     assert path.stat().st_mode & 0o7777 == 0o600
     return path.read_bytes()
 
@@ -219,20 +220,182 @@ def is_believed() -> bool:
 
 def test_an_image_of_the_sources_as_they_are_is_used(believed: Path) -> None:
     assert is_believed()
-    assert set(image._codes) == HOT - {"multihook", "multihook.image"}
+    assert set(image._index) == HOT - {"multihook.image"}
+
+
+def places_of(believed: Path) -> tuple[list[range], list[range]]:
+    """Where the parts lie that every event needs, and where the others lie."""
+    fd = os.open(believed, os.O_RDONLY)
+    _, parts, number = image._contents(fd)
+    os.close(fd)
+    ranges = [range(start, start + length) for start, length, _ in parts]
+    return ranges[:number], ranges[number:]
 
 
 @pytest.mark.fault("F18")
 def test_an_image_cut_off_or_with_a_byte_turned_is_not_used(believed: Path) -> None:
     whole = believed.read_bytes()
-    for length in [*range(60), *range(60, len(whole), 4001), len(whole) - 1]:
+    first, others = places_of(believed)
+    assert first[0].start < first[-1].stop == others[0].start and others[-1].stop == len(whole)
+    end = first[-1].stop
+    for length in [*range(60), *range(60, end, 1001), end - 1]:
         believed.write_bytes(whole[:length])
         assert not is_believed(), length
-    for position in [*range(60), *range(60, len(whole), 4001)]:
+    for position in [*range(60), *range(60, end, 1001), end - 1]:
         believed.write_bytes(whole[:position] + bytes((whole[position] ^ 1,)) + whole[position + 1 :])
         assert not is_believed(), position
+        assert not image.is_current(), position
     believed.write_bytes(whole)
     assert is_believed()
+
+
+class BegunAnewError(Exception):
+    """What stands for execv(2) in the next test."""
+
+
+def test_a_part_that_is_harmed_or_of_other_sources_is_never_run_and_the_run_begins_anew(
+    believed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def begin_anew(program: str, argv: list[str]) -> None:
+        assert program == argv[0] == sys.orig_argv[0]
+        raise BegunAnewError
+
+    monkeypatch.setattr(image, "execv", begin_anew)
+    whole = believed.read_bytes()
+    first, others = places_of(believed)
+    for number, place in enumerate(others, len(first)):
+        for position in (place.start, (place.start + place.stop) // 2, place.stop - 1):
+            believed.write_bytes(whole[:position] + bytes((whole[position] ^ 1,)) + whole[position + 1 :])
+            assert not image.is_current()
+            assert is_believed()
+            for name in [name for name, entry in image._index.items() if entry[3] == number]:
+                image._codes.pop(name, None)
+                with pytest.raises(BegunAnewError):
+                    image.Finder.find_spec(name)
+                assert not believed.exists()
+                believed.touch(0o600)
+    believed.write_bytes(whole)
+    assert is_believed()
+    assert all(image._part(number) for number in range(len(image._parts)))
+    name, entry = next((name, entry) for name, entry in image._index.items() if entry[3] >= len(first))
+    image._index[name] = (entry[0], (1, 2, 3, 4), *entry[2:])
+    with pytest.raises(BegunAnewError):
+        image._part(entry[3])
+
+
+SELDOM_PROGRAM = """
+import sys
+sys.path[:0] = [sys.argv[1]]
+from multihook import image
+image.FILE = sys.argv[2]
+if sys.argv[3]:
+    class Status:
+        st_uid = 0
+        def __init__(self, status):
+            self.st_mode, self.st_size = status.st_mode, status.st_size
+    real = image.fstat
+    image.fstat = lambda fd: Status(real(fd))
+image.use()
+if image.is_used():
+    from multihook.address import network_text
+    from multihook.kernel import rules
+    def kinds():
+        return [type(one).__name__ for one in (network_text, rules.Rule.__dict__["text"], rules.Rule.__dict__["mark"])]
+    before = kinds()
+    rule = rules.Rule(7400, 200, source=bytes((192, 0, 2, 7)), prefixlen=32, protocol=109)
+    said = [rule.text(), rule.mark, network_text(bytes(4), 0), network_text(bytes((10, 0, 0, 0)), prefixlen=8)]
+    print((before, said, kinds()))
+else:
+    print("without")
+"""
+
+
+def test_a_function_that_no_ordinary_event_calls_is_read_when_it_is_called(believed: Path) -> None:
+    arguments = [PYTHON, "-IBS", "-c", SELDOM_PROGRAM, str(PACKAGE.parent), str(believed), "1" if os.geteuid() else ""]
+    done = subprocess.run(arguments, capture_output=True, text=True, env={})
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    before, said, after = ast.literal_eval(done.stdout)
+    assert before == ["Unread", "Unread", "Unread"]
+    assert said == ["from 192.0.2.7 lookup 200 priority 7400 protocol 109", None, "default", "10.0.0.0/8"]
+    assert after == ["Unread", "function", "property"], "who has it by name keeps the stand-in"
+    whole = believed.read_bytes()
+    believed.write_bytes(whole[:-1] + bytes((whole[-1] ^ 1,)))
+    done = subprocess.run(arguments, capture_output=True, text=True, env={})
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "without\n"), done.stderr
+    assert not believed.exists()
+
+
+ORDINARY = """
+called = set()
+def note_call(frame, what, argument):
+    if what == "call" and frame.f_globals.get("__name__", "").startswith("multihook"):
+        called.add((frame.f_globals["__name__"], frame.f_code.co_qualname))
+lease = {b"reason": b"BOUND", b"interface": b"eth1", b"new_routers": b"198.51.100.1", b"new_ip_address": b"198.51.100.7"}
+kernel.link("eth2", "192.0.2.130/25")
+kernel.link("eth3", "192.0.2.7/25")
+for name, address in ((b"eth2", b"192.0.2.130"), (b"eth3", b"192.0.2.7")):
+    event({**lease, b"interface": name, b"new_ip_address": address, b"new_routers": address[:-1] + b"9"}, "dhclient")
+for turn, address in enumerate(("203.0.113.45", "203.0.113.77", "203.0.113.78")):
+    if turn == 1:
+        sys.setprofile(note_call)
+    kernel.no_link("ppp0")
+    if configured:  # that an adopted link goes concerns the others
+        event({}, "pppd", "ip-down", "ppp0", "", "0", "203.0.113.45", "192.0.2.1", "dsl")
+    kernel.link("ppp0", address + " peer 192.0.2.1", ppp=True)
+    kernel.route("default", "ppp0")
+    for _ in range(2):
+        event({}, "pppd", "ip-up", "ppp0", "", "0", address, "192.0.2.1", "dsl")
+        event(lease, "dhclient")
+sys.setprofile(None)
+print(sorted(called))
+"""
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, ""], ids=["configured", "adopted"])
+def test_an_ordinary_event_calls_nothing_that_is_seldom_called(root: Path, settings: str) -> None:
+    """Else it would read the part with these functions, and cost more than it has to."""
+    (root / "etc/multihook/multihook.toml").write_text(settings)
+    (root / "etc/multihook/notify.d/program").unlink()
+    for interface in ("ppp0", "eth1"):
+        (root / f"proc/sys/net/ipv4/conf/{interface}").mkdir(parents=True)
+        for option in ("rp_filter", "src_valid_mark", "arp_ignore", "arp_announce"):
+            (root / f"proc/sys/net/ipv4/conf/{interface}/{option}").write_text("0\n")
+    time.sleep(compiled._TICK_NS / 1e9 * 1.5)
+    program = f"configured = {bool(settings)}\n{PROGRAM[: PROGRAM.index('event({}')]}{ORDINARY}"
+    called = start(root, program=program)
+    names = {module.removeprefix("multihook.") + "." + name for module, name in called}
+    assert {"run._apply", "features.routing.add", "leases.store"} < names
+    seldom = {f"{module}.{name}" for module, listed in imaging.SELDOM.items() for name in listed.split()}
+    assert names & seldom == set()
+
+
+def test_nothing_is_left_out_of_the_code_but_what_is_said(believed: Path) -> None:
+    """What annotations, and what is for the checker alone, stand in is still there, and means the same."""
+    source = """
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nowhere import nothing
+one: "int" = 1
+class Thing(dict[str, "int"]):
+    two: "int"
+    three: int = 3
+    def method(self: "Thing", *rest: int, key: "int" = 4, **more: int) -> "list[int]":
+        self.five: int = 5
+        for _ in range(2):
+            six: int
+            six = 6 if not TYPE_CHECKING else 7
+        return [one, self.three, key, self.five, six, len(rest), len(more)]
+class Empty:
+    nothing: int
+"""
+    tree = compile(source, "x", "exec", ast.PyCF_ONLY_AST)
+    imaging._strip(tree)
+    text = ast.unparse(tree)
+    assert "nowhere" not in text and ": int" not in text.replace(": int =", "") and "->" not in text
+    space: dict[str, Any] = {}
+    exec(compile(tree, "x", "exec"), space)
+    assert space["Thing"]().method(0, 0, x=1) == [1, 3, 4, 5, 6, 2, 1]
+    assert space["Thing"].__orig_bases__ and "__annotations__" not in vars(space["Empty"])
 
 
 def test_an_image_that_others_could_have_made_is_not_used(believed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,7 +444,7 @@ def test_an_image_of_other_sources_is_not_used(believed: Path, tmp_path: Path, m
 
 
 def test_an_image_of_another_interpreter_is_not_used(believed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image, "_HEADER", b"multihook image 1 ffffffff\n")
+    monkeypatch.setattr(image, "HEADER", b"multihook image 4 ffffffff\n")
     assert not is_believed()
 
 
@@ -289,13 +452,13 @@ def test_an_image_that_cannot_be_written_is_done_without(believed: Path, monkeyp
     for name, path in (("RUN", believed.parent), ("PRIVATE", believed.parent), ("SPOOL", believed.parent / "spool")):
         monkeypatch.setattr(paths, name, str(path))
     monkeypatch.setattr(image, "FILE", str(believed.with_name("no") / "image"))
-    image.renew()
+    imaging.renew()
     assert not is_believed()
     (believed.parent / "loose").mkdir()
     (believed.parent / "loose").chmod(0o777)
     monkeypatch.setattr(paths, "PRIVATE", str(believed.parent / "loose"))
     monkeypatch.setattr(image, "FILE", str(believed.parent / "loose/image"))
-    image.renew()
+    imaging.renew()
     assert not (believed.parent / "loose/image").exists()
 
 
@@ -306,13 +469,13 @@ def test_one_process_at_a_time_makes_an_image_and_none_makes_it_twice(
     for name, path in (("RUN", believed.parent), ("PRIVATE", believed.parent), ("SPOOL", believed.parent / "spool")):
         monkeypatch.setattr(paths, name, str(path))
     before = believed.stat().st_ino
-    image.renew()
+    imaging.renew()
     assert believed.stat().st_ino == before
     believed.unlink()
     held = os.open(believed.parent / "spool", os.O_RDONLY)
     fcntl.flock(held, fcntl.LOCK_EX)
-    image.renew()
+    imaging.renew()
     assert not believed.exists()
     os.close(held)
-    image.renew()
+    imaging.renew()
     assert is_believed()
