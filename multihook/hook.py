@@ -17,6 +17,8 @@ from multihook.sources import VARIABLES
 from multihook.spool import Told
 
 _MOST_KEPT = 256
+# What need not be freed while the process lasts: when Door.close() has forked, each page written to is copied first.
+_unfreed: list[object] = []
 
 
 def main(arguments: list[str]) -> None:
@@ -49,6 +51,8 @@ def _handle(told: Told) -> None:
         return
     if not is_ours(config, told):
         return
+    if config["links"]:
+        image.make_ready("multihook.features.snat")
     unwritten: list[str] = []
     try:
         spool.prepare()
@@ -65,6 +69,7 @@ def _handle(told: Told) -> None:
                 spool.put(one)
             return
         door = Door()
+        _unfreed.extend((config, door))
         try:
             drain(config, door, unspooled, unwritten)
         finally:

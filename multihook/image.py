@@ -119,6 +119,16 @@ def use() -> None:
             _make(name)
 
 
+def make_ready(name: str) -> None:
+    """Make all modules of the part that this one is in, at a fifth of what their imports would cost."""
+    entry = _index.get(name)
+    if entry is not None and name not in sys.modules:
+        for other, code in _part(entry[3]).items():
+            if other not in sys.modules:
+                _codes[other] = code
+                _make(other)
+
+
 def is_used() -> bool:
     """Whether this run's code came out of the image."""
     return bool(_codes)
