@@ -2,19 +2,22 @@
 
 The engine knows no rule, no route and no file.  It asks each feature what should be there and
 what is, makes what is missing (guards first, look-ups last), takes away what is too much (the
-other way round), and asks again: success means that a second look finds no difference.
+other way round), and asks again: success means that a second look finds no difference.  In an
+event's run only those are asked again that had something to do.
 """
 
 from errno import EEXIST, ENOPKG, EPERM
 
-from multihook.features import FILE, Step, View, visible
-from multihook.files import explain
+from multihook.features import FILE, GENERATION, Step, View, visible
+from multihook.files import explain, number
 from multihook.kernel.rtnetlink import Refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Container
     from typing import Any
 
+    from multihook.features import Feature
     from multihook.links import Link
 
 
@@ -39,11 +42,16 @@ class Failure:
         return self.link == link and self.feature == feature and (stage == FILE or not self.of_file)
 
 
-def plan(view: View) -> list[Step]:
-    """The difference between what should be and what is, in the order in which to make it."""
+def plan(view: View, only: "Container[Feature] | None" = None) -> list[Step]:
+    """The difference between what should be and what is, in the order in which to make it.
+
+    Of all features, or `only` of some.
+    """
     additions: list[tuple[int, Step]] = []
     removals: list[tuple[int, Step]] = []
     for feature in visible(view):
+        if only is not None and feature not in only:
+            continue
         wanted = {thing.key: thing for thing in feature.desired(view)}
         there: dict[object, list[Any]] = {}
         for thing in feature.actual(view):
@@ -180,9 +188,17 @@ def is_disturbed(view: View, before: str, own: "list[Link]", *, thorough: bool) 
     """
     left_out = {f"table {link.table}" for link in own}
     left_out |= {f"{what} {link.interface_name}" for link in own for what in ("group", "sysctl")}
-    after = signature(view, thorough=thorough)
-    return _without(before, left_out) != _without(after, left_out)
+    view.certified = _read(before)
+    after = _read(signature(view, thorough=thorough))
+    # All that is not this run's own has just been looked at; what the run does to its own it knows.
+    view.own = left_out if all(link in view.links for link in own) else None
+    return _without(view.certified, left_out | {GENERATION}) != _without(after, left_out | {GENERATION})
 
 
-def _without(signature: str, left_out: set[str]) -> list[str]:
-    return [pair for pair in signature.split(",") if pair.partition("=")[0] not in left_out]
+def _read(signature: str) -> dict[str, int]:
+    pairs = (pair.partition("=") for pair in signature.split(","))
+    return {what: number(count) or 0 for what, _, count in pairs}
+
+
+def _without(signature: dict[str, int], left_out: set[str]) -> dict[str, int]:
+    return {what: count for what, count in signature.items() if what not in left_out}

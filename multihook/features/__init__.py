@@ -12,7 +12,9 @@ A feature is a module with
                                log, and the link it belongs to (or "")
     clash(thing)               what to do where a foreign object is in its place
     signature(view, thorough)  how many objects of ours there are, or a digest of them, cheap to
-                               get; thorough, one by one for each "table T" and "group IF"
+                               get; thorough, one by one for each "table T" and "group IF".
+                               What view.certified says and nobody can have changed, or this
+                               run has compared before (view.own), is not looked at again
     remarks(view)              where a feature has them: one line for each thing that it leaves
                                undone, and why; for the log of a run and for `status`
 An object has `key` (what makes it the same object) and `==` (nothing to change).  One that stands
@@ -28,6 +30,9 @@ from posix import access
 from multihook.paths import CONNECTIONS
 
 GUARD, ROUTE, NETWORK, GROUP, EXCEPTION, LOOKUP, SETTING, FILE = range(8)
+
+# In a signature: not of ours, but what tells whether anybody has changed anything in nf_tables.
+GENERATION = "nft generation"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,14 +71,18 @@ class View:
     done         what a feature did or tried already, and does not do again in this run
     unable       by feature, why it can do nothing on this machine: a line for the log and `status`
     remarks      further lines for the log
+    certified    the signature when the last run was done, {} where none is known
+    own          once an event's run has compared that: what in it belongs to its links, and may
+                 have changed since; None before, and in a run over everything
+    compared     what a feature keeps of that comparison
     unsaved      the first error of a feature that could not write its state
     lost         by link, the address that it had before this run and has no more
     protocols    our protocol number, and that of the configuration before it; groups likewise
     """
 
     __slots__ = (
-        "config", "done", "door", "facts", "former", "groups", "links", "lost", "memo", "owners",
-        "protocols", "remarks", "servers", "several", "unable", "unsaved", "whole",
+        "certified", "compared", "config", "done", "door", "facts", "former", "groups", "links", "lost", "memo", "own",
+        "owners", "protocols", "remarks", "servers", "several", "unable", "unsaved", "whole",
     )  # fmt: skip
 
     def __init__(
@@ -108,6 +117,9 @@ class View:
         self.done: set[object] = set()
         self.unable: dict[str, str] = {}
         self.remarks: list[str] = []
+        self.certified: dict[str, int] = {}
+        self.own: set[str] | None = None
+        self.compared: dict[str, Any] = {}
         self.unsaved: OSError | None = None
 
     def owner(self, table_or_interface: "int | str") -> str:

@@ -186,8 +186,11 @@ def actual(view: View) -> list[Route | Rule | Member]:
     found: list[Route | Rule | Member] = []
     tables = {link.table for link in view.links}
     for family in FAMILIES:
-        found += _actual_routes(view, tables, family)
         found += _actual_rules(view, tables, family)
+    view.memo["own rules"] = len(found)
+    view.compared.setdefault(NAME, len(found))
+    for family in FAMILIES:
+        found += _actual_routes(view, tables, family)
     own = {link.interface_name for link in view.links}
     for interface in view.facts.interfaces.values():
         # In an event's run another interface in the group is another link's, maybe one that had
@@ -200,12 +203,15 @@ def actual(view: View) -> list[Route | Rule | Member]:
 def _actual_routes(view: View, tables: set[int], family: int) -> list[Route]:
     if view.whole:
         return [route for protocol in view.protocols for route in routes.dump(view.door, family, protocol=protocol)]
-    return [
-        route
-        for table in tables
-        for route in routes.dump(view.door, family, table=table)
-        if route.protocol in view.protocols
-    ]
+    known: list[Route] | None = view.memo.get(("routes", family))
+    if known is None:
+        known = view.memo["routes", family] = [
+            route
+            for table in tables
+            for route in routes.dump(view.door, family, table=table)
+            if route.protocol in view.protocols
+        ]
+    return known
 
 
 def _actual_rules(view: View, tables: set[int], family: int) -> list[Rule]:
@@ -244,6 +250,8 @@ def signature(view: View, thorough: bool) -> dict[str, int]:
 
     Thorough, also how many routes each table has, and who is in the group.
     """
+    if view.own is not None:
+        return _as_compared(view, view.own, thorough)
     protocol = view.config["rt_proto"]
     counts = {"rules": sum(rules_dump(view, family).count(protocol) for family in FAMILIES)}
     if thorough:
@@ -251,6 +259,26 @@ def signature(view: View, thorough: bool) -> dict[str, int]:
             for table in routes.tables_of(view.door, family, protocol):
                 counts[f"table {table}"] = counts.get(f"table {table}", 0) + 1
         counts.update((f"group {name}", 1) for name in interfaces.names_in_group(view.door, view.config["group"]))
+    return counts
+
+
+def _as_compared(view: View, own: set[str], thorough: bool) -> dict[str, int]:
+    """The same, once it was compared: what is the run's own as it is now, and all else as it was."""
+    before: int = view.compared[NAME]
+    now: int = view.memo.get("own rules", before)
+    counts = {"rules": view.certified["rules"] - before + now}
+    if not thorough:
+        return counts
+    for what, count in view.certified.items():
+        if what.startswith(("table ", "group ")) and what not in own:
+            counts[what] = count
+    tables = {link.table for link in view.links}
+    for family in FAMILIES:
+        for route in _actual_routes(view, tables, family):
+            counts[f"table {route.table}"] = counts.get(f"table {route.table}", 0) + 1
+    for interface in view.facts.interfaces.values():
+        if interface.group == view.config["group"] and f"group {interface.name}" in own:
+            counts[f"group {interface.name}"] = 1
     return counts
 
 

@@ -13,7 +13,7 @@ from errno import EPERM
 from zlib import crc32
 
 from multihook.address import INET, in_network, width
-from multihook.features import GUARD, Step, View
+from multihook.features import GENERATION, GUARD, Step, View
 from multihook.kernel.nftables import GOTO, Door, Element, decode, mark_of
 from multihook.kernel.rtnetlink import Refused, is_absent
 from multihook.links import Link
@@ -42,6 +42,8 @@ _CHAINS = {
     ("masquerade", False): (b"masquerade4", b"guardall4"),
 }
 _NO_PERMISSION = "not root"
+# In a signature.
+TABLE_DIGEST, ELEMENTS_DIGEST = "snat", "snat elements"
 
 
 class Ruleset:
@@ -155,11 +157,11 @@ def actual(view: View) -> list[Ruleset | Translation]:
     is reported to differ.  Who is not root cannot look, and so sees no difference.
     """
     wanted = desired(view)
+    if not view.whole:
+        return _actual_of(view, wanted)
     found = _ruleset(view)
     if found == _NO_PERMISSION:
         return wanted
-    if not view.whole:
-        return _actual_of(view, wanted) if found else []
     there = [Ruleset(found.outline(), [])] if found else []  # type: ignore[union-attr]
     if not wanted:
         return list(there)
@@ -176,12 +178,18 @@ def actual(view: View) -> list[Ruleset | Translation]:
 def _actual_of(view: View, wanted: list[Ruleset | Translation]) -> list[Ruleset | Translation]:
     """What is there for the links of an event's run, which other interfaces are no business of."""
     found: list[Ruleset | Translation] = []
+    total = 0
     known: dict[str, list[bytes]] | None = view.memo.get(("snat", "elements"))
     for link in view.links:
         if link.snat and link.interface_name:
             held = _held_by(known, link.interface_name) if known is not None else _asked_for(view, link, wanted)
+            total += sum(_digest(one.set, one.raw) for one in held)
             if held:
                 found.append(Translation(link.interface_name, frozenset(held)))
+    view.memo["snat", "own"] = total
+    compared: Compared | None = view.compared.get(NAME)
+    if compared and compared.own is None:
+        compared.own = total
     return found
 
 
@@ -191,16 +199,22 @@ def _held_by(known: dict[str, list[bytes]], interface: str) -> list[Element]:
 
 
 def _asked_for(view: View, link: Link, wanted: list[Ruleset | Translation]) -> list[Element]:
-    """One look-up for each key that this link has or may have had: with many links to read all costs more."""
+    """One look-up for each key that this link has or may have had: with many links to read all costs more.
+
+    Of addresses on two interfaces there are few, mostly none, so these are read as they are.
+    """
     name = link.interface_name
     asked = [Element(set_name, name) for set_name in (ADDRESS, TRANSLATE, GUARDS)]
-    asked += [Element(SHARED, name, former) for former in view.former.get(link.name, ()) if len(former) == 4]
     for one in wanted:
         if isinstance(one, Translation) and one.interface == name:
-            asked += [element for element in one.elements if element.address]
-    door = view.door.beside(Door)
-    found = (door.find(TABLE, element) for element in dict.fromkeys(asked))
-    return [element for element in found if element]
+            asked += [element for element in one.elements if element.set == SOURCES]
+    try:
+        door = view.door.beside(Door)
+        found = [door.find(TABLE, element) for element in asked]
+        shared = _held_by({SHARED: list(door.elements(TABLE, SHARED))}, name)
+    except (Refused, OSError):
+        return []  # a kernel without netfilter; where we need it, nft says so
+    return [*shared, *(element for element in found if element)]
 
 
 def _ruleset(view: View) -> "Found | str | None":
@@ -227,25 +241,82 @@ def _all_elements(view: View) -> dict[str, list[bytes]]:
     return known
 
 
+class Compared:
+    """What an event's run found when it compared the table with the certificate.
+
+    generation   of the whole ruleset then, and `commits`, how many of those until then were this process's
+    numbers      the signature
+    own          the digest of the elements of this run's own links, before it changed them
+    """
+
+    __slots__ = ("commits", "generation", "numbers", "own")
+
+    def __init__(self, generation: int, commits: int, numbers: dict[str, int]) -> None:
+        self.generation = generation
+        self.commits = commits
+        self.numbers = numbers
+        self.own: int | None = None
+
+
 def signature(view: View, thorough: bool) -> dict[str, int]:
     """A digest of chains and rules: `nft flush ruleset` and any rule changed show in it.
 
-    Thorough, also one of all elements.
+    Thorough, also one of all elements.  To read all of it, twice an event, was a tenth of the
+    whole event; mostly the ruleset's generation says that nobody but ourselves has changed anything.
     """
+    compared: Compared | None = view.compared.get(NAME)
+    if view.own is not None and compared is not None:
+        return _as_compared(view, compared, thorough)
+    try:
+        door = view.door.beside(Door)
+        generation = door.generation()
+    except (Refused, OSError):
+        return {}  # not root, or a kernel without netfilter
+    names = [TABLE_DIGEST, ELEMENTS_DIGEST] if thorough else [TABLE_DIGEST]
+    if view.certified.get(GENERATION) == generation and all(name in view.certified for name in names):
+        numbers = {name: view.certified[name] for name in names}
+    else:
+        numbers = _numbers(view, thorough)
+    if not numbers:
+        return {}
+    view.compared[NAME] = Compared(generation, door.commits, numbers)
+    if all(view.certified.get(name) == number for name, number in numbers.items()):
+        # That others change what is theirs is nothing to write down.
+        generation = view.certified.get(GENERATION, generation)
+    return {**numbers, GENERATION: generation}
+
+
+def _as_compared(view: View, compared: Compared, thorough: bool) -> dict[str, int]:
+    """The signature with what this run itself has changed since; what others have, the next event is to find."""
+    numbers = dict(compared.numbers)
+    commits = view.door.beside(Door).commits - compared.commits
+    if not commits:
+        return {**numbers, GENERATION: view.certified.get(GENERATION, compared.generation)}
+    if thorough:
+        own: int = view.memo["snat", "own"]
+        numbers[ELEMENTS_DIGEST] = numbers[ELEMENTS_DIGEST] - (compared.own or 0) + own & 0xFFFFFFFF
+    return {**numbers, GENERATION: compared.generation + commits & 0xFFFFFFFF}
+
+
+def _numbers(view: View, thorough: bool) -> dict[str, int]:
+    """The signature as the kernel says it now; empty where there is no table."""
     found = _ruleset(view)
     if found is None or isinstance(found, str):
         return {}
-    numbers = {"snat": found.digest()}
+    numbers = {TABLE_DIGEST: found.digest()}
     if thorough:
-        total = 0
         try:
-            for name, listed in _all_elements(view).items():
-                seed = crc32(name.encode())
-                total += sum(crc32(raw, seed) for raw in listed)  # in whatever order the kernel has them
+            # A sum: in whatever order the kernel has them.
+            total = sum(_digest(name, raw) for name, listed in _all_elements(view).items() for raw in listed)
         except Refused:
             return {}  # the table is gone while we look, or has other sets
-        numbers["snat elements"] = total & 0xFFFFFFFF
+        numbers[ELEMENTS_DIGEST] = total & 0xFFFFFFFF
     return numbers
+
+
+def _digest(name: str, raw: bytes) -> int:
+    """A number for one element of a set."""
+    return crc32(raw, crc32(name.encode()))
 
 
 # --- making the one the other ---

@@ -243,8 +243,14 @@ def _value(view: View, interface: str, option: str) -> int | None:
 
 def signature(view: View, thorough: bool) -> dict[str, int]:
     """Thorough, the reverse-path filter of each link: `sysctl --system` and others set it back."""
-    names = _names_on_record() - {_FILE_OF_NAMESPACE} if thorough else ()
-    return {f"sysctl {name}": _value(view, name, _RP_FILTER) or 0 for name in names}
+    found = {}
+    for name in _names_on_record() - {_FILE_OF_NAMESPACE} if thorough else ():
+        what = f"sysctl {name}"
+        if view.own is not None and what not in view.own and what in view.certified:
+            found[what] = view.certified[what]
+        else:
+            found[what] = _value(view, name, _RP_FILTER) or 0
+    return found
 
 
 def _is_out_of_reach(view: View) -> bool:

@@ -36,8 +36,10 @@ if TYPE_CHECKING:
 _SUBSYSTEM = 10 << 8
 _GETTABLE, _DELTABLE, _GETCHAIN, _GETRULE = (_SUBSYSTEM | kind for kind in (1, 2, 4, 7))
 _NEWSETELEM, _GETSETELEM, _DELSETELEM = (_SUBSYSTEM | kind for kind in (12, 13, 14))
+_GETGEN = _SUBSYSTEM | 16
 _BATCH_BEGIN, _BATCH_END, _ERROR = 16, 17, 2
 
+_GENERATION = 1
 _TABLE_NAME, _TABLE_FLAGS = 1, 2
 _CHAIN_TABLE, _CHAIN_NAME, _CHAIN_HOOK, _CHAIN_POLICY, _CHAIN_TYPE = 1, 3, 4, 5, 7
 _HOOK_NUMBER, _HOOK_PRIORITY = 1, 2
@@ -66,13 +68,14 @@ class Element:
     end       the last address of a range, or empty
     value     what a map has for it: an address, or the name of a chain
     verdict   where value is a chain, how one gets there
+    raw       the kernel's own words for it (see Door.elements)
     """
 
-    __slots__ = ("address", "end", "interface", "set", "value", "verdict")
+    __slots__ = ("address", "end", "interface", "raw", "set", "value", "verdict")
 
     def __init__(
         self, set: str, interface: str, address: bytes = b"", end: bytes = b"", value: bytes = b"",
-        verdict: int | None = None,
+        verdict: int | None = None, raw: bytes = b"",
     ) -> None:  # fmt: skip
         self.set = set
         self.interface = interface
@@ -80,6 +83,7 @@ class Element:
         self.end = end if end != address else b""
         self.value = value
         self.verdict = verdict
+        self.raw = raw
 
     def _identity(self) -> tuple[object, ...]:
         return (self.set, self.interface, self.address, self.end, self.value, self.verdict)
@@ -152,14 +156,21 @@ def _decode(set: str, raw: bytes) -> Element:
         verdict = attributes(data[_VERDICT], 0)
         code = _SIGNED.unpack(verdict[_VERDICT_CODE])[0]
         value = verdict.get(_VERDICT_CHAIN, b"").rstrip(b"\0")
-    return Element(set, _name(key[:_NAME_SIZE]), key[_NAME_SIZE:], end[_NAME_SIZE:], value, code)
+    return Element(set, _name(key[:_NAME_SIZE]), key[_NAME_SIZE:], end[_NAME_SIZE:], value, code, raw)
 
 
 class Door(NetlinkDoor):
     """A socket to netfilter.  A change is one transaction: all of it, or nothing."""
 
     PROTOCOL = 12  # NETLINK_NETFILTER
+    # Transactions of this door that changed elements, and nothing else.
+    commits = 0
     _waits = False
+
+    def generation(self) -> int:
+        """The number of the whole ruleset: each transaction, of whoever it is, adds one (NFT_MSG_GETGEN)."""
+        answer = attributes(self.get(_GETGEN, _GENERIC), _GENERIC_SIZE)
+        return int(_BE32.unpack(answer[_GENERATION])[0])
 
     def commit(self, table: str, old: "Iterable[Element]", new: "Iterable[Element]") -> None:
         """Take old elements out of their sets and put new ones in, in one transaction; raises Refused."""
@@ -170,6 +181,7 @@ class Door(NetlinkDoor):
             body += attribute(_LIST_SET, element.set.encode() + b"\0") + attribute(_LIST_ELEMENTS, _encode(element))
             messages.append((kind, flags, body))
         self._transact(messages)
+        self.commits += 1
 
     def delete_table(self, table: str) -> None:
         """`nft delete table inet TABLE`, with all that is in it; raises Refused."""

@@ -158,7 +158,7 @@ CHANGING = (
 )
 READING = re.compile(
     r"open(at)?\([^\n]*O_RDONLY[^\n]*|execve\([^\n]*|ioctl\(\d+, (TCGETS|FIOCLEX|FIONCLEX|FIONBIO|SIOCGIFNAME)[^\n]*"
-    r"|sendto\([^\n]*nlmsg_type=(RTM_GET\w+|0x12|0xa0[147d]|NFNL_SUBSYS_NFTABLES<<8\|NFT_MSG_GET\w+)[^\n]*|openat\([^\n]*private/lock\", O_RDWR\|O_CREAT[^\n]*"
+    r"|sendto\([^\n]*nlmsg_type=(RTM_GET\w+|0x12|0xa0[147d]|0xa10|NFNL_SUBSYS_NFTABLES<<8\|NFT_MSG_GET\w+)[^\n]*|openat\([^\n]*private/lock\", O_RDWR\|O_CREAT[^\n]*"
 )
 
 

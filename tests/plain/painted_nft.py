@@ -17,7 +17,7 @@ ERROR, DONE, BEGIN, END = 2, 3, 16, 17
 ACK, MULTI, DUMP, EXCL = 0x4, 0x2, 0x300, 0x200
 CAPPED, ACK_TLVS = 0x100, 0x200
 NEWTABLE, GETTABLE, DELTABLE, NEWCHAIN, GETCHAIN, NEWRULE, GETRULE = 0, 1, 2, 3, 4, 6, 7
-NEWSETELEM, GETSETELEM, DELSETELEM = 12, 13, 14
+NEWSETELEM, GETSETELEM, DELSETELEM, NEWGEN, GETGEN = 12, 13, 14, 15, 16
 VERDICTS = {"goto": -4, "jump": -3, "accept": 1, "drop": 0}
 HOOKS = {"postrouting": 4}
 
@@ -59,6 +59,8 @@ class PaintedNft:
         self.permitted = True
         self.texts: list[str] = []
         self.generation = 1
+        self._known = self.picture()
+        self.asked: list[int] = []
         self._before = before
         self._changes = changes
 
@@ -67,10 +69,11 @@ class PaintedNft:
     def load(self, text: str) -> None:
         """What `nft -f -` does with one of our texts."""
         self._before(-1, text.encode())
+        self._notice()
         self.texts.append(text)
         for line in text.splitlines():
             self._load(line)
-        self.generation += 1
+        self._new_generation()
         self._changes.append((-1, text.encode()))
 
     def _load(self, line: str) -> None:
@@ -98,6 +101,15 @@ class PaintedNft:
         """Our table is no more, as after `nft flush ruleset`."""
         self.there, self.flags = False, 0
         self.sets, self.chains, self.rules = {}, {}, []
+
+    def _new_generation(self) -> None:
+        self.generation += 1
+        self._known = self.picture()
+
+    def _notice(self) -> None:
+        """What a test has changed behind our back was somebody else's transaction."""
+        if self.picture() != self._known:
+            self._new_generation()
 
     @staticmethod
     def _hook(text: str) -> bytes:
@@ -128,10 +140,15 @@ class PaintedNft:
 
     def _look(self, kind: int, flags: int, sequence: int, body: bytes) -> list[bytes]:
         kind -= 10 << 8
+        self.asked.append(kind)
         asked = attributes_of(body[4:])
         head = bytes((1, 0)) + Struct(">H").pack(self.generation & 0xFFFF)
         name = attribute(1, b"multihook\0")
         found: list[bytes] = []
+        if kind == GETGEN:
+            self._notice()
+            number = attribute(1, Struct(">I").pack(self.generation)) + attribute(2, bytes(4)) + attribute(3, b"nft\0")
+            return [message(10 << 8 | NEWGEN, 0, sequence, head + number)]
         if kind == GETTABLE:
             if not self.there or asked[1] != b"multihook\0":
                 raise Refused(ENOENT, "No such file or directory")
@@ -171,6 +188,7 @@ class PaintedNft:
         return ([answers] if answers else []) + [message(DONE, MULTI, sequence, bytes(4))]
 
     def _transact(self, requests: list[tuple[int, int, int, bytes]]) -> list[bytes]:
+        self._notice()
         begin, *changes, end = requests
         assert (begin[0], end[0], begin[3], end[3]) == (BEGIN, END, bytes((0, 0, 0, 10)), bytes((0, 0, 0, 10)))
         assert [flags & ACK for _, flags, _, _ in changes] == [0] * (len(changes) - 1) + [ACK]
@@ -192,7 +210,7 @@ class PaintedNft:
         self.sets = sets
         if gone:
             self.delete()
-        self.generation += 1
+        self._new_generation()
         self._changes += [(kind, body) for kind, _, _, body in changes]
         return [message(ERROR, CAPPED, begin[2], bytes(20))]
 

@@ -14,6 +14,7 @@ import multihook.command.console
 import multihook.config.schema
 import multihook.config.toml
 import multihook.features.glftpd
+import multihook.features.sysctls
 import multihook.names  # noqa: F401  all modules with paths have to be there before they are led elsewhere
 from multihook import files, hook, journal, leases, lock, record, run, spool
 from multihook.address import INET, text
@@ -1202,3 +1203,126 @@ def test_of_a_link_that_is_none_any_more_the_last_event_is_not_named(machine: Ma
     machine.sync()
     (line,) = [one for one in machine.log if "cable" in one]
     assert line.startswith("6 cable: 198.51.100.7 -> - on eth1 (no link any more): ")
+
+
+# --- what an event does not look at twice ---
+
+SEVERAL = TWO + '[link.lte]\ninterface = "wwan0"\ntable = 202\n'
+LATER_ADDRESS = ("203.0.113.77", "203.0.113.78", "203.0.113.79", "203.0.113.80")
+
+
+def readdress(machine: Machine, old: str, new: str) -> None:
+    """ppp0 has another address, and pppd says so."""
+    machine.kernel.no_address("ppp0", old)
+    machine.kernel.address("ppp0", f"{new} peer 192.0.2.1")
+    machine.drain(ip_up("ppp0", new))
+
+
+@pytest.fixture
+def three(machine: Machine) -> Machine:
+    """Three links, all in line, with what a run over everything certified."""
+    machine.configure(SEVERAL)
+    machine.kernel.link("ppp0", "203.0.113.45 peer 192.0.2.1", ppp=True)
+    machine.kernel.link("eth1", "198.51.100.7/24")
+    machine.kernel.route("default", "eth1", via="198.51.100.1")
+    machine.kernel.link("wwan0", "192.0.2.130 peer 192.0.2.129", ppp=True)
+    for interface in ("ppp0", "eth1", "wwan0"):
+        (machine.root / f"proc/sys/net/ipv4/conf/{interface}").mkdir(parents=True)
+        for option in ("rp_filter", "src_valid_mark", "arp_ignore", "arp_announce"):
+            (machine.root / f"proc/sys/net/ipv4/conf/{interface}/{option}").write_text("0\n")
+    machine.sync()
+    machine.drain(ip_up("ppp0", "203.0.113.45"))
+    machine.sync()
+    return machine
+
+
+def hands(machine: Machine, what: str) -> None:
+    """Somebody takes something from eth1."""
+    kernel = machine.kernel
+    if what == "element":
+        del kernel.nft.sets["snat4"][next(key for key in kernel.nft.sets["snat4"] if key.startswith(b"eth1\0"))]
+    elif what == "nft rule":
+        kernel.nft.rules.pop()
+    elif what == "route":
+        kernel.routes = [one for one in kernel.routes if pack("198.51.100.1") not in one or one[5] != OURS]
+    elif what == "rule":
+        kernel.rules = [one for one in kernel.rules if b"eth1\0" not in one]
+    elif what == "group":
+        kernel._links["eth1"][2] = 0
+    elif what == "sysctl":
+        (machine.root / "proc/sys/net/ipv4/conf/eth1/rp_filter").write_text("1\n")
+
+
+TAKEN = ("element", "nft rule", "route", "rule", "group", "sysctl")
+
+
+def everything(machine: Machine) -> object:
+    """All that is ours on the interfaces that no event is about."""
+    mine = [line for line in machine.ours()[0] if "ppp0" not in line and "203.0.113" not in line]
+    elements = [line for line in machine.kernel.nft.shown() if "ppp0" not in line]
+    setting = (machine.root / "proc/sys/net/ipv4/conf/eth1/rp_filter").read_text()
+    return mine, machine.ours()[1], elements, sorted(machine.kernel.nft.rules), setting
+
+
+@pytest.mark.parametrize("what", TAKEN)
+def test_what_somebody_takes_from_another_link_is_found_by_the_next_event(three: Machine, what: str) -> None:
+    readdress(three, "203.0.113.45", LATER_ADDRESS[0])
+    before = everything(three)
+    hands(three, what)
+    assert everything(three) != before
+    three.drain(ip_up("ppp0", LATER_ADDRESS[0]))
+    assert everything(three) == before
+
+
+@pytest.mark.parametrize("what", TAKEN)
+def test_what_somebody_takes_while_a_run_is_at_work_is_found_by_the_next_event(three: Machine, what: str) -> None:
+    """The run has compared before; what it certifies then is what it compared, not what it did not look at."""
+    readdress(three, "203.0.113.45", LATER_ADDRESS[0])
+    before = everything(three)
+
+    def meddle(kind: int, body: bytes) -> None:
+        if kind == NEWRULE and everything(three) == before:
+            hands(three, what)
+
+    three.kernel.before = meddle
+    readdress(three, LATER_ADDRESS[0], LATER_ADDRESS[1])
+    three.kernel.before = lambda kind, body: None
+    assert everything(three) != before
+    three.drain(ip_up("ppp0", LATER_ADDRESS[1]))
+    assert everything(three) == before
+
+
+def test_an_event_reads_our_table_only_where_somebody_has_changed_something_in_nf_tables(three: Machine) -> None:
+    getrule, getchain, newest = 7, 4, three.kernel.nft
+    old = "203.0.113.45"
+    for turn, new in enumerate(LATER_ADDRESS):
+        if turn == 2:
+            newest.generation += 1  # somebody's own table
+        newest.asked.clear()
+        readdress(three, old, new)
+        assert (getrule in newest.asked, getchain in newest.asked) == (turn == 2, turn == 2), turn
+        assert any(f"snat4 {{ \"ppp0\" : {new} }}" == line for line in newest.shown())
+        old = new
+    newest.generation += 1
+    before, lines = three.files(), list(three.log)
+    for _ in range(2):
+        newest.asked.clear()
+        three.drain(ip_up("ppp0", old))
+        assert getrule in newest.asked
+        assert three.files() == before and three.log == lines, "that others change what is theirs is nothing to write"
+    three.sync()
+    assert three.files().keys() == before.keys()
+
+
+def test_the_signature_of_a_changed_event_is_that_of_a_look_at_everything(three: Machine) -> None:
+    """Else the next event would look at everything for nothing, or not see what it has to."""
+    old = "203.0.113.45"
+    for new in LATER_ADDRESS:
+        readdress(three, old, new)
+        old = new
+    certificate = record.certificate()
+    assert certificate
+    (three.root / "run/multihook/private/applied").unlink()
+    three.sync()
+    again = record.certificate()
+    assert again and again.signature == certificate.signature
