@@ -194,20 +194,37 @@ def configured(number_of_links: int, number_up: int, ethernet: bool) -> dict[str
     _settle(first.command())
     tool("/usr/bin/multihook", "sync")
     rows |= {"changed": first.changed(), "unchanged": first.unchanged()}
-    rows |= {"started": _cut_short("gc.disable()\n"), "loaded": _cut_short("from multihook.hook import main\n")}
+    rows["started"] = _cut_short(log, lines[0], "gc.disable()\n")
+    rows["loaded"] = _cut_short(log, lines[0], "from multihook.hook import main\n")
     return rows
 
 
-def _cut_short(behind: str) -> Row:
-    """The event as far as this line of its program: what starting it costs before it does anything."""
+def _cut_short(log: Log, line: Ppp, behind: str) -> Row:
+    """An ip-up as far as this line of the event's program: what starting it costs before it does anything."""
     text = Path(EVENT).read_text()
-    before, line, after = text.partition(behind)
-    expect(f"{EVENT} has another line than {behind!r}", line)
+    before, there, after = text.partition(behind)
+    expect(f"{EVENT} has another line than {behind!r}", there)
     indent = " " * (len(before) - len(before.rstrip(" ")))
     program = Path("/run", f"event-{len(before)}")
-    program.write_text(f"{before}{line}{indent}posix._exit(0)\n{after}")
-    program.chmod(0o755)
-    return Row(lambda: [Command((str(program), "pppd"))], lambda: None)
+    program.write_text(f"{before}{there}{indent}posix._exit(0)\n{after}")
+    command = up(line)
+    entry = Path("/run", f"ip-up-{len(before)}")
+    words = Path(command.argv[0]).read_text()
+    expect(f"{command.argv[0]} does not run {EVENT}", EVENT in words)
+    entry.write_text(words.replace(EVENT, str(program)))
+    for path in (program, entry):
+        path.chmod(0o755)
+
+    def prepare() -> list[Command]:
+        log.taken()
+        return [Command((str(entry), *command.argv[1:]), command.env)]
+
+    def check() -> None:
+        # Whatever goes wrong the exit status is 0, but the log has a line.
+        said = log.taken()
+        expect("it was to end there", not said, *said)
+
+    return Row(prepare, check)
 
 
 def adopted(number_up: int) -> dict[str, Row]:

@@ -270,9 +270,10 @@ def test_a_part_that_is_harmed_or_of_other_sources_is_never_run_and_the_run_begi
             assert is_believed()
             for name in [name for name, entry in image._index.items() if entry[3] == number]:
                 image._codes.pop(name, None)
-                with pytest.raises(BegunAnewError):
-                    image.Finder.find_spec(name)
-                assert not believed.exists()
+                for _ in range(2):
+                    with pytest.raises(BegunAnewError):
+                        image.Finder.find_spec(name)
+                    assert not believed.exists()  # the second time another hook was faster
                 believed.touch(0o600)
     believed.write_bytes(whole)
     assert is_believed()
