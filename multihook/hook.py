@@ -51,7 +51,10 @@ def _handle(told: Told) -> None:
         return
     if not is_ours(config, told):
         return
+    # As features.visible() asks for them.
     if config["links"]:
+        image.make_ready("multihook.features.sysctls")
+    if config["snat"]:
         image.make_ready("multihook.features.snat")
     unwritten: list[str] = []
     try:

@@ -32,11 +32,8 @@ MODULES = (
 )  # fmt: skip
 # Not every event needs these: the parts of the image behind the first.  One is read as a whole.
 LATER = (
-    # What each configured link has: nearly all events need it as a whole.
-    (
-        "kernel.nftables", "features.snat", "kernel.sysctl", "features.sysctls", "kernel.conntrack",
-        "features.connections",
-    ),
+    ("kernel.sysctl", "features.sysctls"),
+    ("kernel.nftables", "features.snat", "kernel.conntrack", "features.connections"),
     ("kernel.nft", "features.ruleset"), ("features.glftpd",), ("news",), ("sources.pppd",),
     ("sources.dhcp", "sources.dhclient", "sources.dhcpcd"), ("sources.ifupdown",),
 )  # fmt: skip
@@ -66,10 +63,11 @@ SELDOM = {
     "features.sysctls": "notes commands clash _presumed _names_in_rules _cannot",
     "features.connections": "commands clash _give_up",
     "engine": "_failure _file_failure commands brief",
-    "front": "line shown tell keep",
+    "front": "line shown tell keep rules_to_segments line_to_segments",
     "survey": (
         "of_everything _rematched _one_link_an_interface _claim _share_out _groups_in_rules _is_served_by_main"
     ),
+    "run": "_words_without_event",
     "hook": "_leave _keep_for_later",
 }
 
