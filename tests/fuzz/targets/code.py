@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from multihook import image, paths
+from multihook import image, imaging, paths
 from multihook.config import compiled, schema, toml
 from targets.surroundings import patched
 
@@ -25,16 +25,16 @@ SOMEBODY = 12345
 class Cache:
     """One of the two files: where it is, what is good in it, who reads it.
 
-    `parts` are what marshal may be given: all of the file's body, and what the product itself put into
-    that to be read later.
+    `parts` are what marshal may be given: the body that `head` stands in front of, what follows that, and what
+    the product itself put into it to be read later.
     """
 
-    def __init__(self, path: Path, header: bytes, read: Callable[[], Any], later: Iterable[Any] = ()) -> None:
+    def __init__(self, path: Path, head: Callable[[bytes], bytes], read: Callable[[], Any], parts: Iterable[bytes]) -> None:
         self.path = path
-        self.header = header
+        self.head = head
         self.read = read
         self.good = path.read_bytes()
-        self.parts = {self.good[len(header) + 4 :], *map(dumps, later)}
+        self.parts = set(parts)
         self.value = read()
         assert self.value, "the good file is not believed"
 
@@ -48,20 +48,59 @@ def place(folder: Path) -> Iterator[None]:
     for name in ("image", "compiled"):
         (folder / name).unlink(missing_ok=True)
     with patched(
-        (image, "FILE", str(folder / "image")), (image, "MODULES", ("paths", "address")),
+        (image, "FILE", str(folder / "image")), (imaging, "MODULES", ("paths", "address")),
+        (imaging, "LATER", (("address",),)), (imaging, "SELDOM", {"address": "parse_network network_text"}),
         (paths, "RUN", str(folder)), (paths, "PRIVATE", str(folder)), (paths, "SPOOL", str(folder)),
         (paths, "COMPILED", str(folder / "compiled")), (image, "fstat", as_root),
     ):  # fmt: skip
-        image.renew()
+        imaging.renew()
         config, _ = schema.build(toml.Document(SETTINGS, {}, []), ({}, {}, {}, set()))
         compiled._write_cache(([], []), False, config)
         _caches[:] = [
-            Cache(folder / "image", image._HEADER, image._current),
-            Cache(folder / "compiled", compiled._HEADER, compiled._read_cache, config["links"].values()),
-        ]
+            Cache(folder / "image", head_of_image, read_image, parts_of_image((folder / "image").read_bytes())),
+            Cache(folder / "compiled", head_of_compiled, compiled._read_cache, [
+                (folder / "compiled").read_bytes()[len(head_of_compiled(b"")) :], *map(dumps, config["links"].values()),
+            ]),
+        ]  # fmt: skip
         guards = [Guard(cache) for cache in _caches]
         with patched((image, "loads", guards[0]), (compiled, "loads", guards[1])):
             yield
+
+
+def head_of_compiled(body: bytes) -> bytes:
+    """What stands in front of all there is."""
+    return bytes(compiled._HEADER) + number(crc32(body))
+
+
+def head_of_image(contents: bytes) -> bytes:
+    """What stands in front of the table of contents, which says where the parts are."""
+    return image.HEADER + number(len(contents)) + number(crc32(contents))
+
+
+def number(value: int) -> bytes:
+    """As both files have it."""
+    return value.to_bytes(4, "big")
+
+
+def parts_of_image(good: bytes) -> list[bytes]:
+    """Its table of contents, its parts, and the functions that are read later."""
+    begin = len(head_of_image(b""))
+    end = begin + int.from_bytes(good[len(image.HEADER) : len(image.HEADER) + 4], "big")
+    found = [good[begin:end]]
+    found += [good[start : start + length] for start, length, _ in loads(found[0])[1]]
+    return found + [piece for pieces in loads(found[-1]).values() for piece in pieces.values()]
+
+
+def read_image() -> Any:
+    """All of it, as it is looked at before it is used and as it is then read; None where it is not believed."""
+    if not image.is_current():
+        return None
+    fd = os.open(image.FILE, os.O_RDONLY)
+    try:
+        index, parts, first = image._contents(fd)
+        return index, first, [dumps(image._read(fd, part, index)) for part in parts]
+    finally:
+        os.close(fd)
 
 
 def as_root(fd: int) -> os.stat_result:
@@ -90,8 +129,7 @@ def check_trusted(cache: Cache, body: bytes) -> None:
     status = os.lstat(cache.path)
     assert stat.S_ISREG(status.st_mode) and not status.st_mode & 0o022, "unmarshalled though others can write it"
     assert status.st_uid == os.geteuid(), "unmarshalled though it is not root's"
-    content = cache.path.read_bytes()
-    assert content == cache.header + crc32(body).to_bytes(4, "big") + body, "unmarshalled though it is damaged"
+    assert cache.path.read_bytes().startswith(cache.head(body) + body), "unmarshalled though it is damaged"
 
 
 def run(data: bytes) -> None:
