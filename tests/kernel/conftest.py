@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from _pytest.terminal import TerminalReporter
+from house import REPORT
 
 from world.world import JAIL, KEPT, Pristine, World
 
@@ -25,3 +27,9 @@ def world(pristine: Pristine) -> Iterator[World]:
     finally:
         made.close()
         pristine.restore()
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
+    """What was done how often, where that is more than a number of tests."""
+    for line in REPORT:
+        terminalreporter.write_line(line)

@@ -14,6 +14,7 @@ internet.py     what lies between the providers, with the far hosts
 lan.py          the office side of the box
 traffic.py      servers, single exchanges and long flows, and which link they took
 observe.py      rules, routes, snapshots, what `ip monitor` heard, what was logged
+wire.py         senders on every address that never pause, and whether what leaves is right at each moment
 machine.py      a further root without the package, for installing, upgrading and removing it
 """
 

@@ -57,28 +57,28 @@ def snapshot(ns: Namespace, ours: bool = True, foreign: bool = True) -> dict[str
         found[f"rules{family}"] = [r for r in ns.ip_json(f"-{family}", "rule") if wanted(r)]
         listed = ns.ip_json(f"-{family}", "route", "show", "table", "all")
         # Order within a table and metric says nothing; the flags linkdown and dead come and go by themselves.
-        kept = [_steady(r) for r in listed if wanted(r) and r.get("type") != "multicast"]
+        kept = [steady(r) for r in listed if wanted(r) and r.get("type") != "multicast"]
         found[f"routes{family}"] = sorted(kept, key=str)
     if ours:
         found["group"] = sorted(e["ifname"] for e in ns.ip_json("link") if str(e["group"]) == PROTOCOL)
     if foreign:
-        found["addresses"] = _steady([(e["ifname"], e["addr_info"]) for e in ns.ip_json("addr")])
+        found["addresses"] = steady([(e["ifname"], e["addr_info"]) for e in ns.ip_json("addr")])
     nft = []
     for entry in ns.nft_json("list", "ruleset"):
         ((kind, value),) = entry.items()
         table = value["name"] if kind == "table" else value["table"]
         if ours if table == NFT_TABLE else foreign:
-            nft.append((kind, _steady(value)))
+            nft.append((kind, steady(value)))
     found["nft"] = nft
     return found
 
 
-def _steady(value: Any) -> Any:
+def steady(value: Any) -> Any:
     """The same without what changes by itself."""
     if isinstance(value, dict):
-        return {k: _steady(v) for k, v in sorted(value.items()) if k not in _VOLATILE and k != "flags"}
+        return {k: steady(v) for k, v in sorted(value.items()) if k not in _VOLATILE and k != "flags"}
     if isinstance(value, list | tuple):
-        return [_steady(v) for v in value]
+        return [steady(v) for v in value]
     return value
 
 
