@@ -175,14 +175,14 @@ def run(
     if _somebody_listens():
         _tell_programs(outcome, unspooled)
     _keep(outcome)
-    if outcome.failures:
-        _try(outcome, record.annul)  # the next run looks at everything again
-    else:
-        _certify(outcome, certificate, view)
     outcome.elapsed = (monotonic_ns() - start) // 1_000_000
     is_new = any(name not in found.before or not found.before[name].address for name in found.after)
     if found.whole or named or (outcome.made and is_new):
         _publish(outcome)
+    if outcome.failures:
+        _try(outcome, record.annul)  # the next run looks at everything again
+    else:
+        _certify(outcome, certificate, view)  # last: where it stands nobody looks at the rest again
     if view.unsaved:
         _not_saved(outcome, view.unsaved)
     if found.whole or steps:

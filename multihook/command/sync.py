@@ -7,7 +7,7 @@ import click
 from multihook import engine, imaging, record, run, survey
 from multihook.command import console
 from multihook.config import compiled, toml
-from multihook.features import snat
+from multihook.features import glftpd, snat
 from multihook.files import remove, sweep
 from multihook.kernel.rtnetlink import Door, Refused
 from multihook.paths import HELD, LEASES, NEWS, PRIVATE, RT_PROTOS, RT_TABLES, RUN, SPOOL, SYSCTLS, TOLD, VAR
@@ -34,6 +34,7 @@ def sync(dry_run: bool) -> None:
         remove(HELD)
         for folder, prefix in _SWEPT:
             sweep(folder, prefix)
+        glftpd.sweep(config)
         run.drain(config, door, [])
         outcome = run.run(config, door, [], whole=True)
         for line in outcome.lines:

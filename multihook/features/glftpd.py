@@ -30,6 +30,7 @@ from multihook.paths import GLFTPD, VAR
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 NAME = "glftpd"
 
@@ -483,6 +484,18 @@ def _write(
             unlink(found.real)
     finally:
         close(fd)
+
+
+def sweep(config: "dict[str, Any]") -> None:
+    """Take away what a killed run left half written beside the files, also where they need no change now."""
+    settings = config["glftpd"]
+    places = [*_noted()[0], *([(settings["config"], settings["multilink"])] if settings else [])]
+    for path in dict.fromkeys(path for pair in places for path in pair):
+        try:
+            folder, _, name = files.real(path).rpartition("/")
+        except OSError:
+            continue  # not there, or where others write: nothing of ours is there either
+        files.sweep(folder or "/", f"{name}.")
 
 
 def _back_up(found: Found, fd: int) -> None:

@@ -269,6 +269,20 @@ def test_a_sync_killed_anywhere_is_finished_by_the_next_event(links: World) -> N
     assert in_line(links)
 
 
+def test_a_sync_killed_when_all_was_right_but_the_names_for_ip_are_written_by_the_next_event(links: World) -> None:
+    """Found by the crash points: the certificate said that nothing was left to be done."""
+    names = Path("/etc/iproute2/rt_tables.d/multihook.conf")
+    points = 0
+    for turn, text in enumerate((CONFIG.replace("200", "300"), CONFIG) * 20):
+        links.configure(text)
+        if not killed(links, ["/usr/bin/multihook", "sync"], "rename", turn + 1):
+            break
+        points += 1
+        links.sessions["ppp2"].up_event()
+        assert ("300\tl0" in names.read_text()) == ("300" in text), f"rename {turn + 1}"
+    assert points >= 5
+
+
 @pytest.mark.fault("F15")
 def test_a_flush_killed_anywhere_is_finished_by_the_next_flush_or_undone_by_sync(links: World) -> None:
     """Either way the end is what was asked for, and never a half."""

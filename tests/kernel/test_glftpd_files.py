@@ -200,3 +200,16 @@ def test_files_that_cannot_be_written_leave_no_old_rule_in_the_kernel(site: Worl
         subprocess.run(["umount", "/etc"], check=True)
     site.multihook("sync", check=True)
     assert pairs() == expected()
+
+
+def test_what_a_killed_run_had_half_written_beside_the_files_is_swept_by_sync(site: World) -> None:
+    """Found by the crash points: it stayed in /etc until glftpd.conf itself had to be changed again."""
+    site.ppp_up("ppp0", ONE, PEER)
+    left = [path.with_name(f"{path.name}.99999999.new") for path in (GLFTPD, MULTILINK)]
+    for path in left:
+        path.write_bytes(b"include /etc/mul")
+    kept = GLFTPD.with_name("glftpd.conf.new")
+    kept.write_bytes(b"the administrator's own\n")
+    site.multihook("sync", check=True)
+    assert [path for path in left if path.exists()] == []
+    assert kept.exists()
