@@ -68,7 +68,12 @@ def plan(view: View, only: "Container[Feature] | None" = None) -> list[Step]:
             removals += [(feature.place(view, thing)[0], Step(feature, thing, None)) for thing in same]
     additions.sort(key=_stage)
     removals.sort(key=_stage, reverse=True)
-    return [step for _, step in additions + removals]
+    steps = [step for _, step in additions + removals]
+    if additions and removals and view.whole:
+        for feature in visible(view):
+            rearranged = getattr(feature, "rearranged", None)
+            steps = rearranged(steps) if rearranged else steps
+    return steps
 
 
 def _stage(pair: tuple[int, Step]) -> int:

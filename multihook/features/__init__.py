@@ -11,6 +11,8 @@ A feature is a module with
     place(view, thing)         its stage in the order below, the noun it is counted by in the
                                log, and the link it belongs to (or "")
     clash(thing)               what to do where a foreign object is in its place
+    rearranged(steps)          where a feature has it: all steps of a whole run in an order that is
+                               safe where that of the stages is not
     signature(view, thorough)  how many objects of ours there are, or a digest of them, cheap to
                                get; thorough, one by one for each "table T" and "group IF".
                                What view.certified says and nobody can have changed, or this

@@ -343,6 +343,48 @@ def place(view: View, thing: Route | Rule | Member) -> tuple[int, str, str]:
     return stage, "route", view.owner(thing.table)
 
 
+def rearranged(steps: list[Step]) -> list[Step]:
+    """The steps such that nothing goes by a table while that changes hands.
+
+    Where links swap tables the old rule leads to what is the new owner's already, or the new rule to
+    what is still the old one's. So such a table is emptied down to its guard before all else, and
+    filled when the rules are in place.
+    """
+    handed = _handed_over(steps)
+    before, meanwhile, after = [], [], []
+    for step in steps:
+        old, new = step.old, step.new
+        if not isinstance(step.object, Route) or step.object.table not in handed or step.object.kind == UNREACHABLE:
+            meanwhile.append(step)
+            continue
+        if old:
+            before.append(Step(step.feature, old, None))
+        if new:
+            after.append(Step(step.feature, None, new))
+    before.sort(key=lambda step: step.old.prefixlen)  # defaults first: what is direct must not go by them
+    return before + meanwhile + after
+
+
+def _handed_over(steps: list[Step]) -> set[int]:
+    """Tables that lead by another interface from now on, and that a rule leads to or has led to whose source stays."""
+    rules_there = [step for step in steps if isinstance(step.object, Rule) and step.object.table != MAIN]
+    table_of = {_selector(step.new): step.new.table for step in rules_there if step.new}
+    moved = [step.old for step in rules_there if not step.new and _selector(step.old) in table_of]
+    tables = {rule.table for rule in moved} | {table_of[_selector(rule)] for rule in moved}
+    ways = [step for step in steps if isinstance(step.object, Route) and step.object.table in tables]
+    former: dict[int, set[int]] = {}
+    for step in ways:
+        if step.old and step.old.oif:
+            former.setdefault(step.old.table, set()).add(step.old.oif)
+    later = [step.new for step in ways if step.new and step.new.oif]
+    return {route.table for route in later if former.get(route.table, set()) - {route.oif}}
+
+
+def _selector(rule: Rule) -> tuple[object, ...]:
+    """What a rule takes, wherever it stands and wherever it leads."""
+    return rule.family, rule.source, rule.prefixlen, rule.destination, rule.iif, rule.oif, rule.dport
+
+
 def _owner_of_exception(view: View, rule: Rule) -> str:
     """The link by whose address or DHCP server a rule for main is known: it has no table of a link's."""
     known: dict[tuple[bytes, bytes], str] | None = view.memo.get("owners of exceptions")

@@ -605,6 +605,41 @@ def test_a_default_route_is_replaced_in_one_step() -> None:
     bring_in_line(view)
 
 
+OWN = {"eth1": "198.51.100.7", "ppp0": "203.0.113.45"}
+
+
+def ways(kernel: Painted) -> dict[str, set[str]]:
+    """By address, the interfaces by which the first table that a rule leads it to has a default now."""
+    found = {}
+    lines = kernel.shown()
+    for own in OWN.values():
+        first = next(line.split(" lookup ")[1].split()[0] for line in lines if f": from {own} lookup 2" in line)
+        defaults = [line for line in kernel.shown(int(first)) if line.startswith("default")]
+        found[own] = {line.split(" dev ")[1].split()[0] for line in defaults}
+    return found
+
+
+@pytest.mark.parametrize("numbers", [(201, 200), (202, 201), (200, 203)])
+def test_while_links_pass_their_tables_on_each_goes_its_own_way_or_is_refused(numbers: tuple[int, int]) -> None:
+    """Found by a random history: what the old rule led to was the other link's before the new rule was there."""
+    kernel = Painted()
+    cable(kernel)
+    kernel.link("ppp0", "203.0.113.45 peer 192.0.2.1", ppp=True)
+    known = [
+        lease("cable", "eth1", address=OWN["eth1"], gateway="198.51.100.1"), lease("dsl", "ppp0", address=OWN["ppp0"])
+    ]  # fmt: skip
+    bring_in_line(view_of(kernel, CABLE + DSL, *known))
+    others = CABLE.replace("201", str(numbers[0])) + DSL.replace("200", str(numbers[1]))
+    for settings in (others, CABLE + DSL):
+        view = view_of(kernel, settings, *known)
+        for step in engine.plan(view):
+            assert engine.apply(view, [step]) == ([step], [])
+            for interface, own in OWN.items():
+                assert ways(kernel)[own] <= {interface}, engine.commands(view, [step])
+        assert engine.plan(view) == []
+        assert ways(kernel) == {own: {interface} for interface, own in OWN.items()}
+
+
 def test_what_somebody_took_away_or_turned_comes_back_alone() -> None:
     kernel = Painted()
     cable(kernel)
