@@ -23,7 +23,7 @@ from multihook.kernel.facts import Facts
 from multihook.kernel.interfaces import LOOPBACK, Interface
 from multihook.kernel.routes import Route
 from multihook.kernel.rtnetlink import Door
-from multihook.leases import Lease
+from multihook.leases import TAKEN, Lease
 from multihook.sources import Event
 
 TYPE_CHECKING = False
@@ -351,8 +351,9 @@ def resolve(name: str, table: int, config: "Config", lease: Lease | None, facts:
     settings = config["links"].get(name)
     link = Link(name, table, settings)
     if lease:
-        link.interface_name = lease.interface
-        link.interface = facts.interfaces.get(lease.interface)
+        if lease.reason != TAKEN:
+            link.interface_name = lease.interface
+            link.interface = facts.interfaces.get(lease.interface)
         path = Path(lease, lease.is_up and link.interface is not None and link.interface.is_up)
         link.paths[lease.family] = path
         if lease.held:

@@ -174,7 +174,7 @@ def _record(survey: Survey, known: dict[str, Lease], events: list[tuple[str, Eve
     """The leases after these events, not yet checked."""
     survey.after = dict(known)
     for name, event in events:
-        if event.reason == "down by hand":
+        if event.reason == "down by hand" or _is_too_late(survey.facts, survey.after.get(name), event):
             continue
         survey.after[name] = leases.record(survey.after.get(name), event, name)
     for name, event in events:
@@ -183,14 +183,34 @@ def _record(survey: Survey, known: dict[str, Lease], events: list[tuple[str, Eve
             lease.held = True
 
 
+def _is_too_late(facts: Facts, known: "Lease | None", event: Event) -> bool:
+    """Whether an event speaks of an address that is no more, while the link has the one that is known of it.
+
+    Its own session is over then, maybe on another pppN: what it says must not hide the one that is.
+    """
+    if event.action != UP or not event.address or not known or not known.address:
+        return False
+    is_there = _has(facts, event.interface, event.address, event.family)
+    return not is_there and _has(facts, known.interface, known.address, known.family)
+
+
+def _has(facts: Facts, name: str, address: bytes, family: int) -> bool:
+    """Whether that interface has that address."""
+    interface = facts.interfaces.get(name)
+    return interface is not None and bool(address) and interface.index in facts.holders(address, family)
+
+
 def _one_link_an_interface(survey: Survey, events: list[tuple[str, Event]]) -> None:
     """Where several records claim one interface (pppN changed hands), the one best named keeps it."""
-    told = {event.interface: name for name, event in events if event.action == UP}
+    told = {
+        event.interface: name for name, event in events
+        if event.action == UP and _has(survey.facts, event.interface, event.address, event.family)
+    }  # fmt: skip
     by_interface: dict[str, list[Lease]] = {}
     for lease in survey.after.values():
         by_interface.setdefault(lease.interface, []).append(lease)
     for interface, claims in by_interface.items():
-        claims.sort(key=lambda lease: _claim(survey.config, lease, told.get(interface, "")), reverse=True)
+        claims.sort(key=lambda lease: _claim(survey, lease, told.get(interface, "")), reverse=True)
         for lease in claims[1:]:
             if lease.link in survey.config["links"]:
                 outdone = survey.after[lease.link] = lease.copy()
@@ -203,11 +223,13 @@ def _one_link_an_interface(survey: Survey, events: list[tuple[str, Event]]) -> N
                 del survey.after[lease.link]
 
 
-def _claim(config: "Config", lease: Lease, told: str) -> tuple[bool, bool, bool, bool, int]:
-    """How good a record's claim to its interface is: told just now, with an address, by its line, configured."""
-    named = lease.link in config["links"]
-    by_line = named and bool(lease.ipparam or lease.linkname) and not config["links"][lease.link]["interface"]
-    return (lease.link == told, bool(lease.address), by_line, named, lease.since)
+def _claim(survey: Survey, lease: Lease, told: str) -> tuple[bool, bool, bool, bool, int]:
+    """How good a record's claim to its interface is: told just now, with its address, by its line, configured."""
+    configured = survey.config["links"]
+    named = lease.link in configured
+    by_line = named and bool(lease.ipparam or lease.linkname) and not configured[lease.link]["interface"]
+    has_address = _has(survey.facts, lease.interface, lease.address, lease.family)
+    return (lease.link == told, has_address, by_line, named, lease.since)
 
 
 def _settle(survey: Survey) -> None:

@@ -511,6 +511,34 @@ def test_a_dial_in_session_on_the_interface_of_a_line_that_is_down_is_not_that_l
     assert world.connect(source=again.local).by == {"ppp1"}
 
 
+def test_what_a_session_that_is_no_more_says_late_takes_nothing_from_the_one_that_is(world: World, isp: Provider) -> None:
+    """Found by random histories: a slow script before ours, and the line is on another pppN by then, or that is its own."""
+    dsl, tel = two_lines(world, isp)
+    tel.drop()
+    again = world.ppp_up("ppp2", "203.0.113.46", PEER, isp, ipparam="tel")
+    tel.up_event(local="203.0.113.46")
+    tel.up_event(local="203.0.113.50")
+    assert_works(world, again, 201)
+    dsl.up_event(interface="ppp2", local="203.0.113.45")
+    dsl.up_event(interface="ppp2", local="10.9.0.1", remote="10.9.0.2", ipparam="dialin")
+    assert_works(world, again, 201)
+    assert_works(world, dsl, 200)
+    assert world.multihook("sync").stdout.endswith("nothing to change.\n")
+
+
+def test_nothing_of_ours_is_on_an_interface_that_somebody_else_has_got(world: World, isp: Provider) -> None:
+    """SNAT's guard for the line would stop what the office sends to the dial-in client by it."""
+    _, tel = two_lines(world, isp)
+    assert '"ppp1"' in world.box.nft("list table inet multihook")
+    tel.drop()
+    world.ppp_up("ppp1", "10.9.0.1", "10.9.0.2", ipparam="dialin")
+    for _ in range(2):
+        assert '"ppp1"' not in world.box.nft("list table inet multihook")
+        world.multihook("sync", check=True)
+    assert world.box.interface("ppp1")["group"] == "0"
+    assert world.box.sysctl("net.ipv4.conf.ppp1.src_valid_mark") == "0"
+
+
 def test_a_hand_on_a_line_takes_nothing_of_it_away(world: World) -> None:
     """`multihook up ppp0` names the interface alone; it is still the line that ipparam says."""
     isp = world.provider("isp", "203.0.113.0/24")
