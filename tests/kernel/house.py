@@ -3,6 +3,8 @@
     dsl    ppp0           by its interface           tel    ppp1 or ppp2   by ipparam, whichever unit it gets
     cable  wan1           DHCP                       spare  wan3           DHCP, on the same segment as cable
     fibre  wan2           ifupdown, static
+
+Now and then somebody dials in, whose session is no line, and gets the unit that tel does not have just then.
 """
 
 from __future__ import annotations
@@ -33,8 +35,10 @@ PEER = "203.0.113.1"
 SESSIONS = [f"203.0.113.{n}" for n in range(10, 14)]  # of both sessions: an address may change hands
 LEASES = [f"198.51.100.{n}" for n in range(100, 104)]  # of both cards on the segment
 STATICS = ["192.0.2.7", "192.0.2.8"]
+GUEST, GUEST_ADDRESS, GUEST_PEER = "guest", "10.88.0.1", "10.88.0.2"
 RANGE, IN_RANGE = "192.0.2.32/28", "192.0.2.33"
 LINES = ("ppp0", "ppp1", "ppp2", "wan1", "wan2", "wan3")
+CARDS = {"cable": "wan1", "fibre": "wan2", "spare": "wan3"}
 GATEWAYS = {"wan1": "198.51.100.1", "wan2": "192.0.2.1", "wan3": "198.51.100.1"}
 METRICS = {"wan1": 100, "wan2": 200, "wan3": 300}
 PROTOCOL, GROUPS = "109", ("109", "110")
@@ -105,7 +109,7 @@ class House:
         self.sync()
         self.tell_all()
         self.sync()
-        self.wire = Wire(world, LINES, lan.ns)
+        self.wire = Wire(world, LINES, lan.ns, strangers=frozenset((GUEST_ADDRESS,)))
 
     def close(self) -> None:
         """Before the world is."""
@@ -117,12 +121,18 @@ class House:
 
     def connect(self, line: str, unit: str, address: str) -> None:
         """A session of that line with a new interface; none of it may be there any more."""
-        more = {"defaultroute": True} if line == "dsl" else {"ipparam": "tel"}
-        self.sessions[line] = self.world.ppp_up(unit, address, PEER, self.isp, event=False, **more)
+        more = {"defaultroute": True} if line == "dsl" else {"ipparam": line}
+        peer, provider = (GUEST_PEER, None) if line == GUEST else (PEER, self.isp)
+        self.sessions[line] = self.world.ppp_up(unit, address, peer, provider, event=False, **more)
 
     def is_there(self, line: str) -> bool:
         """Whether the session's interface is."""
-        return self.box.interface(self.sessions[line].interface) is not None
+        return line in self.sessions and self.sessions[line].is_there
+
+    def unit(self, line: str, number: int) -> str:
+        """The interface that pppd would get for a session: that number, or the other where somebody has it."""
+        taken = {other.interface for name, other in self.sessions.items() if name != line and other.is_there}
+        return "ppp0" if line == "dsl" else next(u for u in (f"ppp{number}", f"ppp{3 - number}") if u not in taken)
 
     def has_address(self, line: str) -> bool:
         """Whether the session's address is."""
@@ -188,7 +198,7 @@ class House:
         """What the program of a line would say of it now."""
         if line in self.sessions:
             return self.of_session(line)
-        return self.of_stanza() if line == "fibre" else self.of_lease({"cable": "wan1", "spare": "wan3"}[line])
+        return self.of_stanza() if line == "fibre" else self.of_lease(CARDS[line])
 
     def tell(self, tidings: Tidings) -> None:
         """One run of the real hook, to its end."""
@@ -260,6 +270,8 @@ class House:
         if done.returncode:
             return []
         unit = set() if self.has_address("tel") else {"ppp1", "ppp2"}
+        if self.is_there(GUEST):
+            unit -= {self.sessions[GUEST].interface}
         found = []
         for entry in json.loads(done.stdout)["nftables"]:
             ((kind, value),) = entry.items()
@@ -284,6 +296,14 @@ class House:
             found["icmp"] = (base / "icmp_errors_use_inbound_ifaddr").read_text().strip()
         return found
 
+    def ours_on(self, interface: str) -> list[str]:
+        """What there is of ours for that interface."""
+        found = self.ours()
+        things = [*found["rules"], *found["routes"], *map(json.dumps, found["group"]), *found["nft"]]
+        changed = [f"{name} = {value}" for name, value in self.set_by_us(found).items()]
+        named = f'"{interface}"'
+        return [thing for thing in things if named in thing] + [one for one in changed if one.startswith(f"{interface}.")]
+
     def set_by_us(self, found: dict[str, Any]) -> dict[str, str]:
         """Those sysctls in an answer of ours() that are not as a new interface has them."""
         with self.box.entered():
@@ -293,6 +313,7 @@ class House:
 
     def wipe(self) -> None:
         """As at a fresh boot, with the same addresses: nothing of ours is left anywhere. Done without the product."""
+        self.world.settle()  # who is still told of news writes them down
         for family in ("-4", "-6"):
             self.box.run("ip", family, "rule", "flush", "protocol", PROTOCOL)
             self.box.run("ip", family, "route", "flush", "table", "all", "protocol", PROTOCOL, check=False)
@@ -368,12 +389,12 @@ class House:
 
 
 def lose(folder: Path) -> None:
-    """All that is in a folder, which itself stays."""
-    for inner in folder.iterdir() if folder.is_dir() else ():
+    """All that is in a folder, which itself stays; what a hook makes or takes away meanwhile is its own affair."""
+    for inner in list(folder.iterdir()) if folder.is_dir() else ():
         if inner.is_dir() and not inner.is_symlink():
-            shutil.rmtree(inner)
+            shutil.rmtree(inner, ignore_errors=True)
         else:
-            inner.unlink()
+            inner.unlink(missing_ok=True)
 
 
 def difference(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:

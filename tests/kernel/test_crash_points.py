@@ -43,9 +43,11 @@ CALLS = (
     "fsetxattr", "ftruncate", "vfork", "clone", "clone3", "pidfd_open", "wait4", "exit_group",
 )  # fmt: skip
 _OTHER = (
-    CONFIGURATION.replace("table = 20", "table = 30")
-    .replace("table = 301", "table = 301\nsnat = true")
-    .replace("table = 303", f'table = 303\nsources = ["{RANGE}"]')
+    CONFIGURATION.replace("table = 201", "table = x\nsnat = true")
+    .replace("table = 200", "table = 201")
+    .replace("table = x", "table = 200")
+    .replace("table = 202", "table = 302")
+    .replace("table = 203", f'table = 303\nsources = ["{RANGE}"]')
 )
 
 
@@ -141,7 +143,7 @@ class UpAndDown(Scene):
 
 
 class NewConfiguration(Scene):
-    """Other tables, another way to translate, a range of sources; and back."""
+    """Other tables, two of them swapped, another way to translate, a range of sources; and back."""
 
     def prepare(self) -> Tidings:
         self.turn = 1 - self.turn

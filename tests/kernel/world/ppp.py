@@ -88,6 +88,11 @@ class Session:
     def _address(self, word: str) -> str:
         return f"addr {word} {self.local} peer {self.remote}/32 dev {self.interface}"
 
+    @property
+    def is_there(self) -> bool:
+        """Whether its interface is; one of the same name may be another session's."""
+        return self._shuttle is not None or self._fd is not None
+
     def drop(self) -> None:
         """The interface is gone, with its address and routes: what SIGKILL does to pppd. No event."""
         self.close()

@@ -38,9 +38,14 @@ table {family} wire {{
 class Wire:
     """Made by a test; senders start at once. `changing()` around whatever gives or takes an address."""
 
-    def __init__(self, world: World, lines: tuple[str, ...], lan: Namespace | None = None) -> None:
-        """lines: the box's interfaces that lead to providers. lan: where a client sends without a pause."""
-        self.world, self.lines = world, lines
+    def __init__(
+        self, world: World, lines: tuple[str, ...], lan: Namespace | None = None, strangers: frozenset[str] = frozenset()
+    ) -> None:
+        """lines: the box's interfaces that lead to providers. lan: where a client sends without a pause.
+
+        strangers: addresses that may be on such an interface and are no provider's; nothing is sent from them.
+        """
+        self.world, self.lines, self._strangers = world, lines, strangers
         self._recorders = []
         for provider in world.providers.values():
             family = "bridge" if provider.interface == "switch" else "inet"
@@ -75,7 +80,7 @@ class Wire:
         found: dict[str, set[str]] = {line: set() for line in self.lines}
         for entry in self.world.box.ip_json("-4", "addr"):
             if entry["ifname"] in found:
-                found[entry["ifname"]] = {a["local"] for a in entry["addr_info"]}
+                found[entry["ifname"]] = {a["local"] for a in entry["addr_info"]} - self._strangers
         return found
 
     def _next(self) -> None:
@@ -115,9 +120,11 @@ class Wire:
         finally:
             self._next()
 
-    def promise(self, is_promised: bool) -> None:
+    def promise(self, is_promised: bool, untold: frozenset[str] = frozenset()) -> None:
         """From now on every datagram that leaves by a line has a source of that line, and who is bound to an address
         that is there now leaves by the line of that address; or nothing is promised.
+
+        untold: addresses whose line nobody has been told of: of who is bound to them the second is not said.
         """
         for doubtful in self._doubtful.values():
             doubtful.clear()
@@ -127,6 +134,15 @@ class Wire:
                 self._right[self.moment] = None
         there = self._addresses()
         self._settled = {a: {line for line in there if a in there[line]} for on_line in there.values() for a in on_line}
+        self.forget_lines_of(untold)
+
+    def forget_lines_of(self, addresses: frozenset[str]) -> None:
+        """From now on who is bound to them may leave by any line that gives him a right source."""
+        for address in addresses:
+            self._settled.pop(address, None)
+        with self._lock:
+            for address in addresses:
+                self._bound.get(self.moment, {}).pop(address, None)
         self._next()
 
     @property
