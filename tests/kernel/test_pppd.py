@@ -511,6 +511,7 @@ def test_a_dial_in_session_on_the_interface_of_a_line_that_is_down_is_not_that_l
     assert world.connect(source=again.local).by == {"ppp1"}
 
 
+@pytest.mark.fault("F4", "F7", "F14")
 def test_what_a_session_that_is_no_more_says_late_takes_nothing_from_the_one_that_is(world: World, isp: Provider) -> None:
     """Found by random histories: a slow script before ours, and the line is on another pppN by then, or that is its own."""
     dsl, tel = two_lines(world, isp)
