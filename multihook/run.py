@@ -170,6 +170,7 @@ def run(
         _spool(outcome, unspooled)
         if found.whole:
             _try(outcome, record.annul)
+            certificate = None
         view = _apply(config, door, events, outcome, view, steps)
         outcome.is_unsettled = handled is not None and _is_left_to_others(outcome, handled)
     if _somebody_listens():
@@ -377,7 +378,7 @@ def _certify(outcome: Outcome, certificate: "record.Certificate | None", view: V
     count = found.count if found.whole or certificate is None else certificate.links
     signature = engine.signature(view, thorough=count <= FEW_LINKS)
     earned = record.certificate_for(found.config, count, signature)
-    if certificate is None or earned.render() != certificate.render() or (found.whole and outcome.made):
+    if certificate is None or earned.render() != certificate.render():
         _try(outcome, record.certify, earned)
 
 

@@ -351,6 +351,17 @@ def test_nothing_changed_nothing_written_nothing_said(world: World, set_up: None
     assert [entry.text for entry in world.log.entries() if re.search("sysctl|link", entry.text)] == []
 
 
+def test_a_run_that_brings_only_the_record_in_line_ends_as_any_other(world: World, set_up: None) -> None:
+    """Found by a random history: its certificate was taken back and not made again, so the next run was a whole one."""
+    world.box.run("rm", "-r", "/run/multihook/private/sysctls")
+    world.multihook("sync", check=True)
+    look = "find /run/multihook -type f ! -name lock -exec stat -c '%n %i %Z' {} + | sort"
+    before = world.box.run("sh", "-c", look).stdout
+    assert "/run/multihook/private/applied " in before and "/private/sysctls/" in before
+    world.multihook("sync", check=True)
+    assert world.box.run("sh", "-c", look).stdout == before
+
+
 @pytest.mark.fault("F47")
 def test_a_read_only_proc_sys_is_one_line_and_nothing_else_fails(world: World) -> None:
     isp = world.provider("isp", "203.0.113.0/24", wire="wan2")
