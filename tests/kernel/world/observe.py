@@ -138,7 +138,7 @@ class Entry:
     text: str
 
 
-_SEVERITIES = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
+SEVERITIES = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
 _SYSLOG = re.compile(
     rb"(?s)<(?P<pri>\d{1,3})>(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d )?"
     rb"(?P<id>[^\s:\[]+)(?:\[(?P<pid>\d+)\])?: ?(?P<text>.*)"
@@ -195,7 +195,7 @@ class Log:
                 pri = int(match["pri"])
                 pid = int(match["pid"]) if match["pid"] else None
                 text = match["text"].decode(errors="backslashreplace")
-                entry = Entry(pri >> 3, _SEVERITIES[pri & 7], match["id"].decode(errors="backslashreplace"), pid, text)
+                entry = Entry(pri >> 3, SEVERITIES[pri & 7], match["id"].decode(errors="backslashreplace"), pid, text)
             if identifier in (None, entry.identifier):
                 found.append(entry)
         return found

@@ -88,9 +88,9 @@ class World:
         shutil.rmtree(SCRATCH, ignore_errors=True)
         SCRATCH.mkdir()
         try:
-            self.log = observe.Log()
+            self.log = self._listen()
             self._ends.callback(self.log.close)
-            self.box = self.namespace("box", rp_filter=rp_filter)
+            self.box = self._box(rp_filter)
             self.internet = Internet(self)
             server = traffic.Echo(self.internet.ns)
             self._ends.callback(server.close)
@@ -101,6 +101,16 @@ class World:
     def close(self) -> None:
         """End everything that this world started, the last first; goes on to the end whatever fails."""
         self._ends.close()
+
+    # -- what a machine of its own does otherwise --
+
+    def _listen(self) -> observe.Log:
+        """The log from now on."""
+        return observe.Log()
+
+    def _box(self, rp_filter: int) -> Namespace:
+        """The machine under test."""
+        return self.namespace("box", rp_filter=rp_filter)
 
     # -- making --
 
