@@ -47,7 +47,7 @@ class Live(World):
 
     def forget(self) -> None:
         """Everything of the product's as before the test: nothing in the kernel, no state."""
-        self.settle(60)
+        self.settle()
         run_tool("/usr/bin/multihook", "flush", "--once")
         shutil.rmtree("/run/multihook")
         run_tool("systemd-tmpfiles", "--create", "--prefix=/run/multihook")
@@ -63,6 +63,10 @@ class Live(World):
         """See World."""
         return super().reach(address, kind, pktinfo, timeout)
 
+    def ask(self, ns: Namespace, to: str, kind: str) -> None:
+        """Send there, and wait a second for an answer, which nobody looks at."""
+        self._ask(ns, to, kind, None, None, 1)
+
     # -- observing --
 
     def systemctl(self, *words: str, check: bool = True) -> str:
@@ -74,16 +78,24 @@ class Live(World):
         found = {}
         for folder in Path("/proc").glob("[0-9]*"):
             try:
-                line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").strip()
+                # The program, and the script where that is an interpreter: what else it names is an argument.
+                words = (folder / "cmdline").read_bytes().split(b"\0")[:3]
             except OSError:
                 continue
-            if any(word in line for word in _HOOKS):
-                found[int(folder.name)] = line.decode(errors="replace")
+            if any(hook in word for word in words for hook in _HOOKS):
+                found[int(folder.name)] = b" ".join(words).decode(errors="replace")
         return found
+
+    def settle(self, seconds: float = 60) -> None:
+        """Wait until no hook runs."""
+        try:
+            wait_until("hooks to end", lambda: not self.strays(), seconds, pause=0.1)
+        except AssertionError as problem:
+            raise AssertionError(f"{problem}; {self.strays()}") from None
 
     def agrees(self, down: bool = False) -> None:
         """`multihook status` says that the kernel is as it should be; down: a configured link is not up."""
-        self.settle(30)
+        self.settle()
         done = self.multihook("status")
         assert done.returncode == (3 if down else 0), done.stdout + done.stderr
 
@@ -94,3 +106,9 @@ class Live(World):
             return {rule.split()[2] for rule in self.rules() if rule.startswith("7400:")}
 
         wait_until(f"rules for {sorted(addresses)}", lambda: there() == addresses, 30, pause=0.2)
+
+
+def assert_works(live: Live, line: str, address: str) -> None:
+    """The line's address answers and asks by that line and no other."""
+    for outcome in (live.reach(address), live.connect(source=address), live.connect(device=line, kind="udp")):
+        assert (outcome.ok, outcome.by, outcome.wrong) == (True, {line}, frozenset()), (line, outcome)

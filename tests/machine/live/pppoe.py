@@ -196,6 +196,6 @@ class Line:
                 return
             os.kill(pid, number)
             try:
-                wait_until("pppd to end", lambda: not Path(f"/proc/{pid}").exists(), 15)
+                wait_until("pppd to end", lambda: self.pid is None, 15)
             except AssertionError:
                 continue

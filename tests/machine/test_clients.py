@@ -1,0 +1,73 @@
+"""DHCP clients in the confinement that Debian ships: dhclient's AppArmor profile, dhcpcd.service's sandbox."""
+
+from pathlib import Path
+
+import pytest
+
+from live import Live
+from live.live import assert_works
+from world.dhcp import DhcpClient
+from world.namespaces import run_tool, wait_until
+
+CONFIG = """
+[link.cable]
+interface = "wan3"
+table = 203
+"""
+PROFILES = Path("/sys/kernel/security/apparmor/profiles")
+pytestmark = pytest.mark.timeout(300)
+
+
+def test_dhclient_under_its_apparmor_profile(live: Live) -> None:
+    """Debian's profile, enforced: a lease, another address after a NAK, and release; our hook does its work in it."""
+    (profile,) = Path("/etc/apparmor.d").glob("*sbin.dhclient")
+    run_tool("apparmor_parser", "--replace", "--skip-cache", str(profile), timeout=120)
+    assert "dhclient (enforce)" in PROFILES.read_text()
+    live.configure(CONFIG)
+    cable = live.provider("cable", "198.51.100.0/24", wire="wan3")
+    cable.serve_dhcp(renew=10)
+    client = DhcpClient(live.box, "wan3")
+    try:
+        address = str(client.start(60))
+        assert "dhclient (enforce)" in Path(f"/proc/{client.pid}/attr/current").read_text()
+        assert_works(live, "wan3", address)
+        cable.renumber()
+        moved = client.wait_address(other_than=address, seconds=60)
+        assert_works(live, "wan3", moved)
+        live.agrees()
+        client.release()
+        live.wait_right(set())
+    finally:
+        client.kill()
+        run_tool("apparmor_parser", "--remove", str(profile), timeout=120)
+    kernel = [line for line in live.log.lines(None) if 'apparmor="DENIED"' in line and "multihook" in line]
+    assert kernel == []
+
+
+def test_dhcpcd_service_in_its_sandbox(live: Live) -> None:
+    """Its unit shows the hook a read-only system: the kernel is right, and names are written by multihook.service."""
+    live.configure(CONFIG)
+    cable = live.provider("cable", "198.51.100.0/24", wire="wan3")
+    cable.serve_dhcp()
+    config = Path("/etc/dhcpcd.conf")
+    config.write_text(config.read_text() + "allowinterfaces wan3\nipv4only\nnoarp\nnodelay\n")
+    names = Path("/etc/iproute2/rt_tables.d/multihook.conf")
+    live.systemctl("start", "dhcpcd.service")
+    try:
+        address = str(wait_until("a lease", lambda: next(iter(live.box.addresses("wan3")), None), 60, pause=0.2))
+        assert_works(live, "wan3", address)
+        # Its other processes have a root of their own as well.
+        pids = Path("/sys/fs/cgroup/system.slice/dhcpcd.service/cgroup.procs").read_text().split()
+        mounts = [line.split() for pid in pids for line in Path(f"/proc/{pid}/mounts").read_text().splitlines()]
+        assert any(words[1] == "/" and "ro" in words[3].split(",") for words in mounts), "no sandbox"
+        wait_until("the names of tables", lambda: names.exists() and "cable" in names.read_text(), 60, pause=0.2)
+        live.agrees()
+        live.systemctl("restart", "dhcpcd.service")
+        wait_until("the lease again", lambda: live.box.addresses("wan3") == [address], 60, pause=0.2)
+        assert_works(live, "wan3", address)
+    finally:
+        live.systemctl("stop", "dhcpcd.service")
+    live.settle()
+    # `persistent`: the address stays, and what has it goes on by its line.
+    live.wait_right(set(live.box.addresses("wan3")))
+    assert live.wrong() == []
