@@ -16,6 +16,12 @@ if MACHINE.exists():
     from world.namespaces import run_tool
     from world.world import KEPT, Pristine
 
+    def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+        """What failed is outside at once: a machine may hang later."""
+        if report.failed:
+            with open("/jail/out/failures", "a") as file:
+                file.write(f"{report.nodeid}, {report.when}:\n{report.longreprtext}\n\n")
+
     @pytest.fixture(scope="session")
     def pristine(tmp_path_factory: pytest.TempPathFactory) -> Pristine:
         """The lines of boot are down; the files that tests change are as they were."""

@@ -31,7 +31,7 @@ def lines(live: Live) -> tuple[Line, Line]:
     live.configure(CONFIG)
     first = live.pppoe("dsl1", "203.0.113.0/24", "wan1", "ppp1")
     second = live.pppoe("dsl2", "198.51.100.0/24", "wan2", "ppp2")
-    return live.line(first), live.line(second, "defaultroute")
+    return live.line(first), live.line(second, defaultroute=True)
 
 
 @pytest.fixture
@@ -65,6 +65,13 @@ def assert_lost(live: Live, line: Line, address: str) -> None:
     assert live.wrong() == []
 
 
+def index(live: Live, line: Line) -> int:
+    """The number of its interface."""
+    found = live.box.interface(line.interface)
+    assert found
+    return int(found["ifindex"])
+
+
 def wait_begun(line: Line, before: int) -> None:
     """Until ip-up has been begun once more."""
     wait_until("ip-up to begin", lambda: line.starts("ip-up") > before, 60, pause=0.1)
@@ -89,20 +96,24 @@ def test_two_lines_with_the_same_peer_come_up_and_each_answers_for_itself(live: 
     assert [line.split(":")[0] for line in live.log.lines() if "pppd ip-up" in line] == ["dsl1", "dsl2"]
 
 
-def test_a_line_gets_another_address_and_its_neighbour_loses_nothing(live: Live, both: tuple[Line, Line]) -> None:
-    """The provider hangs up, `persist` dials again: a new interface of the old name, and another address."""
-    first, second = both
-    old, ups, downs = str(first.address), first.runs("ip-up"), first.runs("ip-down")
-    number = live.box.interface(first.interface)
-    with live.flow(source=second.address, interval=0.1) as flow:
-        first.provider.hang_up()
-        first.wait("ip-down", downs + 1)
-        assert_lost(live, first, old)
-        first.wait("ip-up", ups + 1)
-        assert first.wait_address(other_than=old) != old
-    assert (flow.lost, flow.errors) == (0, [])
-    after = live.box.interface(first.interface)
-    assert number and after and number["ifindex"] != after["ifindex"]
+def test_a_line_gets_another_address_under_load_and_its_neighbour_loses_nothing(live: Live, both: tuple[Line, Line]) -> None:
+    """The provider hangs up, `persist` dials again: a new interface of the old name, and another address.
+
+    LAN clients send by that line all the while, translated: no packet of theirs has a wrong source.
+    """
+    neighbour, line = both
+    lan = live.lan()
+    old, ups, downs, number = str(line.address), line.runs("ip-up"), line.runs("ip-down"), index(live, line)
+    with live.flow(source=neighbour.address, interval=0.1) as quiet, live.flow(ns=lan.ns, interval=0.05) as load:
+        line.provider.hang_up()
+        line.wait("ip-down", downs + 1)
+        assert_lost(live, line, old)
+        line.wait("ip-up", ups + 1)
+        now = line.wait_address(other_than=old)
+    assert (quiet.lost, quiet.errors) == (0, []) and load.received > 0
+    assert index(live, line) != number
+    outcome = live.connect(ns=lan.ns)
+    assert (outcome.ok, outcome.by, outcome.source) == (True, {line.interface}, now)
     live.wait_right(addresses(*both))
     assert_right(live, *both)
     live.agrees()
@@ -254,20 +265,3 @@ def test_as_a_unit_of_systemd_pppd_is_stopped_with_its_hooks(live: Live, both: t
     SLOW.unlink()
     wait_until("notify.d to have run", lambda: heard.exists() and address in heard.read_text(), 60, pause=0.2)
     assert "line.service" not in heard.read_text()
-
-
-def test_clients_behind_a_line_that_changes_its_address_under_load(live: Live, both: tuple[Line, Line]) -> None:
-    """Forwarded by the default route, translated to its line; while that is renumbered no packet has a wrong source."""
-    first, second = both
-    lan = live.lan()
-    old, ups = str(second.address), second.runs("ip-up")
-    with live.flow(ns=lan.ns, interval=0.05) as flow:
-        second.provider.hang_up()
-        second.wait("ip-up", ups + 1)
-        second.wait_address(other_than=old)
-        wait_until("the default route", lambda: any(r.startswith("default") for r in live.routes("main")), 30, pause=0.2)
-    assert flow.received > 0
-    outcome = live.connect(ns=lan.ns)
-    assert (outcome.ok, outcome.by, outcome.source) == (True, {second.interface}, second.address)
-    assert live.wrong() == []
-    assert_right(live, first)

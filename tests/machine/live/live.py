@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 from typing import Any
 
 from world.namespaces import Namespace, run_tool, wait_until
+from world.traffic import Outcome
 from world.world import World
 
 from .here import Here
@@ -39,9 +41,9 @@ class Live(World):
         self._ends.callback(provider.close)
         return provider
 
-    def line(self, provider: Pppoe, *options: str) -> Line:
-        """/etc/ppp/peers/NAME for the line to that provider, called like it; options of pppd go with it. Not started."""
-        line = Line(self.box, provider, *options)
+    def line(self, provider: Pppoe, defaultroute: bool = False) -> Line:
+        """/etc/ppp/peers/NAME for the line to that provider, called like it. Not started."""
+        line = Line(self.box, provider, defaultroute)
         self._ends.callback(line.close)
         return line
 
@@ -56,8 +58,11 @@ class Live(World):
 
     def connect(self, source: str | None = None, device: str | None = None, kind: str = "tcp", ns: Namespace | None = None,
                 timeout: float = PATIENCE) -> Any:  # fmt: skip
-        """See World."""
-        return super().connect(source, device, kind, ns, timeout)
+        """See World. An address or a device that is gone is an outcome too."""
+        try:
+            return super().connect(source, device, kind, ns, timeout)
+        except OSError as problem:
+            return Outcome(False, errno.errorcode.get(problem.errno or 0, str(problem)), "", frozenset(), frozenset())
 
     def reach(self, address: str, kind: str = "tcp", pktinfo: bool = True, timeout: float = PATIENCE) -> Any:
         """See World."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _SCRIPT = """#!/bin/sh
 exec nft {word} element inet judge handed_out "{{ \\"$1\\" . $5 }}"
 """
-_LOST = "table netdev lost {{ chain all {{ type filter hook ingress device {wire} priority 0; policy drop; }}; }}"
+_LOST = "table netdev lost {{ chain from_customer {{ type filter hook ingress device {wire} priority 0; policy drop; }}; }}"
 SLOW = 60.0  # seconds: more than any step takes, on an emulated machine that shares its processor
 
 
@@ -108,7 +108,7 @@ class Pppoe(Provider):
 class Line:
     """The machine's pppd on one provider's wire, as pppoeconf sets it up; made by Live.line()."""
 
-    def __init__(self, box: Namespace, provider: Pppoe, *options: str) -> None:
+    def __init__(self, box: Namespace, provider: Pppoe, defaultroute: bool = False) -> None:
         self.box, self.provider, self.name, self.interface = box, provider, provider.name, provider.line
         self.log_path = Path("/tmp/rig") / f"{self.name}.log"
         self.log_path.touch()
@@ -117,8 +117,8 @@ class Line:
         unit = self.interface.removeprefix("ppp")
         lines = [
             f"plugin pppoe.so\nnic-{provider.wire_name}", 'user customer\npassword secret', "noauth noipdefault hide-password",
-            f"nodefaultroute noipv6 unit {unit}", f"ipparam {self.name}\nlinkname {self.name}", "persist maxfail 0 holdoff 1",
-            "lcp-echo-interval 2 lcp-echo-failure 3", f"debug\nlogfile {self.log_path}", *options,
+            f"noipv6 unit {unit}", f"ipparam {self.name}\nlinkname {self.name}", "persist maxfail 0 holdoff 1",
+            "lcp-echo-interval 2 lcp-echo-failure 3", f"debug\nlogfile {self.log_path}", "defaultroute" if defaultroute else "nodefaultroute",
         ]  # fmt: skip
         (peers / self.name).write_text("\n".join(lines) + "\n")
 
