@@ -215,14 +215,17 @@ class Provider:
     def seen(self, far: str | None = None) -> list[Seen]:
         """What came from customers since the start; far: only what went to this address."""
         found = []
-        for name in ("good", "wrong"):
-            for entry in self.ns.nft_json("list", "set", "inet", "judge", name)[0]["set"].get("elem", []):
+        listed = [entry["set"] for entry in self.ns.nft_json("list", "table", "inet", "judge") if "set" in entry]
+        for judged in listed:
+            if judged["name"] not in ("good", "wrong"):
+                continue
+            for entry in judged.get("elem", []):
                 element = entry["elem"]
                 line, source, destination, protocol = element["val"]["concat"]
                 if far in (None, destination):
                     packets = element["counter"]["packets"]
                     protocol = PROTOCOLS.get(protocol, str(protocol))
-                    found.append(Seen(line, source, destination, protocol, name == "good", packets))
+                    found.append(Seen(line, source, destination, protocol, judged["name"] == "good", packets))
         return found
 
     def forget(self) -> None:

@@ -78,6 +78,11 @@ class Live(World):
         """What it said."""
         return run_tool("systemctl", *words, check=check, timeout=120).stdout.strip()
 
+    def idle(self) -> None:
+        """Wait until systemd has nothing left to start or stop, and no hook runs."""
+        wait_until("systemd's jobs to end", lambda: not self.systemctl("list-jobs", "--no-legend", "--plain"), 60, pause=0.2)
+        self.settle()
+
     def strays(self) -> dict[int, str]:
         """Hooks that run."""
         found = {}
