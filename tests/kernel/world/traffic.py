@@ -109,10 +109,14 @@ def dial(ns: Namespace, kind: int, source: str | None, device: str | None, timeo
     """A client socket in that namespace, bound to an address, a device, both or nothing."""
     sock = ns.socket(kind=kind)
     sock.settimeout(timeout)
-    if device:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
-    if source:
-        sock.bind((source, 0))
+    try:
+        if device:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
+        if source:
+            sock.bind((source, 0))
+    except OSError:
+        sock.close()
+        raise
     return sock
 
 
