@@ -38,7 +38,6 @@ class Live(World):
         """A provider with a pppoe-server on `wire`; interface: what its line is called here. Its sessions begin with peer."""
         provider = Pppoe(self, name, network, wire, interface, peer)
         self.providers[name] = provider
-        self._ends.callback(provider.close)
         return provider
 
     def line(self, provider: Pppoe, defaultroute: bool = False) -> Line:

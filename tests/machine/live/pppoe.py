@@ -101,9 +101,6 @@ class Pppoe(Provider):
             for entry in super().seen(far)
         ]
 
-    def close(self) -> None:
-        """The server and its sessions end with the namespace."""
-
 
 class Line:
     """The machine's pppd on one provider's wire, as pppoeconf sets it up; made by Live.line()."""
