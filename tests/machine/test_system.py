@@ -1,5 +1,6 @@
 """multihook.service beside Debian's nftables.service, and dpkg, under systemd."""
 
+import filecmp
 from pathlib import Path
 
 import pytest
@@ -76,10 +77,14 @@ def package(folder: str) -> str:
 def test_upgraded_from_debian_12s_build_removed_and_installed_again(live: Live, addresses: dict[str, str]) -> None:
     """dpkg under systemd, lines in use: not a packet is lost, the kernel is the same; removal leaves nothing of ours."""
     before, foreign = live.snapshot(foreign=False), live.snapshot(ours=False)
+    steps = [package("/jail/older"), package("/jail/packages")]
+    if filecmp.cmp(*steps, shallow=False):
+        # Debian 12 itself, or the only release of this run: what is installed is that build, put in once more.
+        del steps[0]
     with live.flow(source=addresses["wan4"], interval=0.1) as flow:
-        for folder in ("/jail/older", "/jail/packages"):
-            done = run_tool("dpkg", "--install", package(folder), timeout=200)
-            assert live.snapshot(foreign=False) == before, (folder, done.stdout + done.stderr)
+        for path in steps:
+            done = run_tool("dpkg", "--install", path, timeout=200)
+            assert live.snapshot(foreign=False) == before, (path, done.stdout + done.stderr)
             live.agrees()
     assert (flow.lost, flow.errors) == (0, [])
     assert live.systemctl("is-active", "multihook.service") == "active"
