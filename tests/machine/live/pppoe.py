@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 _SCRIPT = """#!/bin/sh
 exec nft {word} element inet judge handed_out "{{ \\"$1\\" . $5 }}"
 """
-_LOST = "table netdev lost {{ chain from_customer {{ type filter hook ingress device {wire} priority 0; policy drop; }}; }}"
+_LOST = "table netdev lost {{ chain from_customer {{ type filter hook ingress device {wire} priority 0; {what} drop; }}; }}"
+_CALLS = "ether type 0x8863"  # discovery, RFC 2516
 SLOW = 60.0  # seconds: more than any step takes, on an emulated machine that shares its processor
 
 
@@ -77,9 +78,9 @@ class Pppoe(Provider):
                 continue
         self.take_back(self.line)
 
-    def silence(self) -> None:
-        """Whatever the customer sends is lost, LCP included."""
-        self.ns.nft(_LOST.format(wire=self.wire_name))
+    def silence(self, calls: bool = False) -> None:
+        """Whatever the customer sends is lost, LCP included; calls: only what begins a session."""
+        self.ns.nft(_LOST.format(wire=self.wire_name, what=_CALLS if calls else ""))
 
     def hear(self) -> None:
         """The end of that."""
