@@ -2,7 +2,6 @@
 
 import json
 
-from live.journal import seconds_of
 from world.namespaces import run_tool, wait_until
 
 FAR = "198.18.0.1"  # both providers answer for it
@@ -14,6 +13,11 @@ def sources_at(provider: str) -> set[str]:
     words = ("ip", "netns", "exec", provider, "nft", "-j", "list", "set", "inet", "judge", "seen")
     (found,) = [entry["set"] for entry in json.loads(run_tool(*words).stdout)["nftables"] if "set" in entry]
     return {element["elem"]["val"] if isinstance(element, dict) else element for element in found.get("elem", [])}
+
+
+def seconds_of(unit: str, what: str) -> float:
+    """A time that systemd has noted of that unit, in seconds since boot: ActiveEnterTimestampMonotonic and the like."""
+    return int(run_tool("systemctl", "show", f"--property={what}", "--value", unit).stdout) / 1e6
 
 
 def test_after_boot_each_line_answers_for_itself_and_nothing_had_to_be_typed() -> None:

@@ -1,5 +1,6 @@
 """DHCP clients in the confinement that Debian ships: dhclient's AppArmor profile, dhcpcd.service's sandbox."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,7 @@ def test_dhclient_under_its_apparmor_profile(live: Live) -> None:
 
 
 def test_dhcpcd_service_in_its_sandbox(live: Live) -> None:
-    """Its unit shows the hook a read-only system: the kernel is right, and names are written by multihook.service."""
+    """Its unit shows the hook a read-only system: it keeps the lease in /run, names are written by multihook.service."""
     live.configure(CONFIG)
     cable = live.provider("cable", "198.51.100.0/24", wire="wan3")
     cable.serve_dhcp()
@@ -69,6 +70,9 @@ def test_dhcpcd_service_in_its_sandbox(live: Live) -> None:
         assert_works(live, "wan3", address)
         assert any(words[1] == "/" and "ro" in words[3].split(",") for words in mounts_of("dhcpcd.service")), "no sandbox"
         wait_until("the names of tables", lambda: names.exists() and "cable" in names.read_text(), 60, pause=0.2)
+        # What multihook.service found by itself would be the kernel's word, not dhcpcd's.
+        (cable_now,) = [link for link in json.loads(live.multihook("status", "--json").stdout)["links"] if link["name"] == "cable"]
+        assert [family["source"] for family in cable_now["families"]] == ["dhcpcd"]
         live.agrees()
         live.systemctl("restart", "dhcpcd.service")
         wait_until("the lease again", lambda: live.box.addresses("wan3") == [address], 60, pause=0.2)

@@ -36,9 +36,12 @@ def lines(live: Live) -> tuple[Line, Line]:
 
 @pytest.fixture
 def both(live: Live, lines: tuple[Line, Line]) -> Iterator[tuple[Line, Line]]:
-    """The same, up."""
+    """The same, up; at once, as at boot."""
     for line in lines:
-        line.start()
+        line.dial()
+    for line in lines:
+        line.wait("ip-up", 1)
+        line.wait_address()
     yield lines
     SLOW.unlink(missing_ok=True)
 

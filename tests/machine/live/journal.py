@@ -44,8 +44,3 @@ class Journal(observe.Log):
 
     def close(self) -> None:
         """Nothing is held."""
-
-
-def seconds_of(unit: str, what: str) -> float:
-    """A time that systemd has noted of that unit, in seconds since boot: ActiveEnterTimestampMonotonic and the like."""
-    return int(run_tool("systemctl", "show", f"--property={what}", "--value", unit).stdout) / 1e6

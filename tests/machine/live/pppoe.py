@@ -123,9 +123,13 @@ class Line:
     def start(self) -> str:
         """pon; the address when ip-up has run to its end."""
         before = self.runs("ip-up")
-        self.box.run("pon", self.name)
+        self.dial()
         self.wait("ip-up", before + 1)
         return self.wait_address()
+
+    def dial(self) -> None:
+        """pon alone."""
+        self.box.run("pon", self.name)
 
     def stop(self) -> None:
         """poff; returns when pppd has ended."""
