@@ -208,7 +208,7 @@ def chosen(points: list[Point]) -> list[Point]:
     return points[::-1][::step][::-1]
 
 
-@pytest.mark.fault("F15")
+@pytest.mark.fault("F15", "F16")
 @pytest.mark.timeout(3600 if IS_LONG else 240)
 @pytest.mark.parametrize("kind", [NewAddress, NewLease, UpAndDown, NewConfiguration, Spooled, FreshBoot, Flush])
 def test_killed_at_any_point_the_wire_is_right_and_one_clean_run_ends_it(house: House, kind: type[Scene]) -> None:

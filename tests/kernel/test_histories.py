@@ -645,6 +645,7 @@ class BadMonth(History):
         )[number % 9].split(), check=False)  # fmt: skip
 
 
+@pytest.mark.fault("F4", "F9", "F15", "F16", "F38", "F43", "F70")
 @pytest.mark.timeout(86400 if LONG else 280)
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("kind", [History, BadMonth])

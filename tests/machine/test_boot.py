@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from world.namespaces import run_tool, wait_until
 
 FAR = "198.18.0.1"  # both providers answer for it
@@ -20,6 +22,7 @@ def seconds_of(unit: str, what: str) -> float:
     return int(run_tool("systemctl", "show", f"--property={what}", "--value", unit).stdout) / 1e6
 
 
+@pytest.mark.fault("F12")
 def test_after_boot_each_line_answers_for_itself_and_nothing_had_to_be_typed() -> None:
     """Adopted by the word of ifupdown; the unit has run after networking and nftables, whose own rule is there too."""
     wait_until("the machine to be up", lambda: run_tool("systemctl", "is-active", "multi-user.target", check=False).returncode == 0, 60)

@@ -30,6 +30,7 @@ def mounts_of(unit: str) -> list[list[str]]:
     return found
 
 
+@pytest.mark.fault("F47")
 def test_dhclient_under_its_apparmor_profile(live: Live) -> None:
     """Debian's profile, enforced: a lease, another address after a NAK, and release; our hook does its work in it."""
     (profile,) = Path("/etc/apparmor.d").glob("*sbin.dhclient")
@@ -56,6 +57,7 @@ def test_dhclient_under_its_apparmor_profile(live: Live) -> None:
     assert kernel == []
 
 
+@pytest.mark.fault("F47")
 def test_dhcpcd_service_in_its_sandbox(live: Live) -> None:
     """Its unit shows the hook a read-only system: it keeps the lease in /run, names are written by multihook.service."""
     live.configure(CONFIG)

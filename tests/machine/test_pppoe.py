@@ -90,6 +90,7 @@ def addresses(*lines: Line) -> set[str]:
     return {str(line.address) for line in lines}
 
 
+@pytest.mark.fault("F30")
 def test_two_lines_with_the_same_peer_come_up_and_each_answers_for_itself(live: Live, lines: tuple[Line, Line]) -> None:
     """pon, real LCP, PAP and IPCP, Debian's ip-up; the kernel is as it should be when that has run."""
     assert len({line.start() for line in lines}) == 2
@@ -99,6 +100,7 @@ def test_two_lines_with_the_same_peer_come_up_and_each_answers_for_itself(live: 
     assert [line.split(":")[0] for line in live.log.lines() if "pppd ip-up" in line] == ["dsl1", "dsl2"]
 
 
+@pytest.mark.fault("F14", "F63")
 def test_a_line_gets_another_address_under_load_and_its_neighbour_loses_nothing(live: Live, both: tuple[Line, Line]) -> None:
     """The provider hangs up, `persist` dials again: a new interface of the old name, and another address.
 
@@ -125,6 +127,7 @@ def test_a_line_gets_another_address_under_load_and_its_neighbour_loses_nothing(
     live.agrees()
 
 
+@pytest.mark.fault("F65")
 def test_a_line_falls_silent_and_comes_back(live: Live, both: tuple[Line, Line]) -> None:
     """Nobody is told; what is sent is lost and nothing leaves by the other line, until LCP echoes say so, and after."""
     first, second = both
@@ -161,6 +164,7 @@ def test_the_server_dies_and_another_takes_its_place(live: Live, both: tuple[Lin
     live.agrees()
 
 
+@pytest.mark.fault("F63")
 def test_poff_and_pon(live: Live, both: tuple[Line, Line]) -> None:
     """A line is taken down by hand, and up again; the other one is not touched, nor what is not ours."""
     first, second = both
@@ -178,6 +182,7 @@ def test_poff_and_pon(live: Live, both: tuple[Line, Line]) -> None:
     assert live.snapshot(ours=False)["rules4"] == others
 
 
+@pytest.mark.fault("F5")
 @pytest.mark.parametrize("script", ["0000slow", "zz-slow"])
 def test_a_slow_foreign_script_makes_pppd_lose_events(live: Live, both: tuple[Line, Line], script: str) -> None:
     """While ip-up runs, the line goes and returns with another address: pppd runs no script for either.
@@ -215,6 +220,7 @@ def test_a_slow_foreign_script_makes_pppd_lose_events(live: Live, both: tuple[Li
     live.agrees()
 
 
+@pytest.mark.fault("F14", "F65")
 def test_pppd_is_ended_while_ip_up_runs_or_killed_and_ip_down_never_comes(live: Live, both: tuple[Line, Line]) -> None:
     """TERM in a slow ip-up, then KILL: no ip-down, the interface is gone. Nothing leaks; sync or the next pon clears up."""
     first, second = both
@@ -248,6 +254,7 @@ def test_pppd_is_ended_while_ip_up_runs_or_killed_and_ip_down_never_comes(live: 
         live.agrees()
 
 
+@pytest.mark.fault("F6")
 def test_as_a_unit_of_systemd_pppd_is_stopped_with_its_hooks(live: Live, both: tuple[Line, Line]) -> None:
     """systemd sends TERM to everything in the unit; the rules go all the same. notify.d runs outside of it, and on."""
     first, second = both

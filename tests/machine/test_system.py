@@ -36,6 +36,7 @@ def addresses(live: Live) -> dict[str, str]:
     return found
 
 
+@pytest.mark.fault("F40")
 def test_nftables_service_empties_the_ruleset_and_ours_comes_back(live: Live, addresses: dict[str, str]) -> None:
     """`flush ruleset` takes our table too; whatever was done to the unit, it is back, and a LAN client is translated.
 
@@ -74,6 +75,7 @@ def package(folder: str) -> str:
     return str(found)
 
 
+@pytest.mark.fault("F75")
 def test_upgraded_from_debian_12s_build_removed_and_installed_again(live: Live, addresses: dict[str, str]) -> None:
     """dpkg under systemd, lines in use: not a packet is lost, the kernel is the same; removal leaves nothing of ours."""
     before, foreign = live.snapshot(foreign=False), live.snapshot(ours=False)
