@@ -160,6 +160,9 @@ def _contents(fd: int) -> "Contents":
     middle = len(HEADER) + NUMBER_BYTES
     length, checksum = (int.from_bytes(number, "big") for number in (head[len(HEADER) : middle], head[middle:]))
     found: Contents = loads(_bytes(fd, (_BEGIN, length, checksum)))
+    start, length, _ = found[1][-1]
+    if status.st_size != start + length:
+        raise ValueError(FILE)
     return found
 
 
