@@ -155,7 +155,7 @@ def _contents(fd: int) -> "Contents":
     if status.st_uid != 0 or status.st_mode & 0o170022 != 0o100000 or status.st_size > _LIMIT:
         raise ValueError(FILE)
     head = pread(fd, _BEGIN, 0)
-    if not head.startswith(HEADER):
+    if len(head) != _BEGIN or not head.startswith(HEADER):
         raise ValueError(FILE)
     middle = len(HEADER) + NUMBER_BYTES
     length, checksum = (int.from_bytes(number, "big") for number in (head[len(HEADER) : middle], head[middle:]))
