@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from _pytest.terminal import TerminalReporter
 from house import REPORT
+from two_lines import bring_up
 
 from world.world import JAIL, KEPT, Pristine, World
 
@@ -27,6 +28,13 @@ def world(pristine: Pristine) -> Iterator[World]:
     finally:
         made.close()
         pristine.restore()
+
+
+@pytest.fixture
+def two_lines(world: World) -> World:
+    """See two_lines.py."""
+    bring_up(world)
+    return world
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:

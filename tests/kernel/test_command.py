@@ -14,23 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from two_lines import CABLE, CONFIG, ONE, PEER, ROUTER, TWO
 
 from world import World
 from world.namespaces import Namespace
 from world.observe import snapshot
 from world.ppp import open_tun
 
-ONE, TWO, CABLE, ROUTER, PEER = "203.0.113.45", "203.0.113.46", "198.51.100.7", "198.51.100.1", "203.0.113.1"
-CONFIG = """
-[link.dsl]
-interface = "ppp0"
-table = 200
-
-[link.cable]
-interface = "wan1"
-table = 201
-gateway = "198.51.100.1"
-"""
 LOCK = Path("/run/multihook/private/lock")
 EMPTY = {"rules4": [], "rules6": [], "routes4": [], "routes6": [], "group": [], "nft": []}
 COMMANDS = ("status", "sync", "up", "down", "flush", "doctor", "check-config")
