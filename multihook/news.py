@@ -11,7 +11,7 @@ from time import CLOCK_BOOTTIME, clock_gettime_ns
 
 from multihook import repeats
 from multihook.address import FAMILY_NAMES, is_interface_name, parse, text
-from multihook.files import folder, number, read, remove, replace
+from multihook.files import explain, folder, number, read, remove, replace
 from multihook.paths import NEWS, NOTIFY, TOLD
 from multihook.survey import Survey
 
@@ -41,6 +41,10 @@ _MOST_DIGITS = 10
 _LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 # All but KILL and STOP: a hook ignores some, and its caller may ignore others (a background job of a shell).
 _SIGNALS = tuple(number for number in range(1, 32) if number not in (9, 19))
+
+
+class NotStartedError(Exception):
+    """The process that runs the programs could not be started; the next run tries again."""
 
 
 class State:
@@ -159,7 +163,7 @@ def _entries(directory: str) -> list[str]:
 
 
 def tell(heard: list[News]) -> None:
-    """Hand the news to the programs, and note that they were; raises OSError.
+    """Hand the news to the programs, and note that they were; raises OSError, NotStartedError.
 
     A run that is killed in between does it again: each is told at least once.
     """
@@ -207,18 +211,21 @@ def done(name: str) -> None:
 
 
 def start_again() -> None:
-    """See to news that were left behind by a process that was killed; raises OSError."""
+    """See to news that were left behind by a process that was killed; raises NotStartedError."""
     if left := {name.partition(".")[0] for name in waiting()}:
         start(left)
 
 
 def start(links: set[str]) -> None:
-    """Start the process that runs the programs, and do not wait for it; raises OSError.
+    """Start the process that runs the programs, and do not wait for it; raises NotStartedError.
 
     It gets nothing of ours: no descriptor, no terminal, no variable, no ignored signal.
     """
     nowhere = [(POSIX_SPAWN_OPEN, 0, "/dev/null", O_RDONLY, 0), (POSIX_SPAWN_OPEN, 1, "/dev/null", O_WRONLY, 0)]
-    posix_spawn(
-        PROGRAM, [PROGRAM, *sorted(links)], SURROUNDINGS,
-        file_actions=[*nowhere, (POSIX_SPAWN_DUP2, 1, 2)], setsid=True, setsigmask=(), setsigdef=_SIGNALS,
-    )  # fmt: skip
+    try:
+        posix_spawn(
+            PROGRAM, [PROGRAM, *sorted(links)], SURROUNDINGS,
+            file_actions=[*nowhere, (POSIX_SPAWN_DUP2, 1, 2)], setsid=True, setsigmask=(), setsigdef=_SIGNALS,
+        )  # fmt: skip
+    except OSError as error:
+        raise NotStartedError(explain(error)) from error

@@ -352,11 +352,14 @@ def _tell_programs(outcome: Outcome, unspooled: "tuple[Told, ...] | list[Told]")
     found = outcome.survey
     unready = {failure.link for failure in outcome.failures if failure.feature == "routing"}
     heard = news.since_told(found, unready)
-    if heard:
-        _spool(outcome, unspooled)
-        _try(outcome, news.tell, heard)
-    elif found.whole:
-        _try(outcome, news.start_again)
+    try:
+        if heard:
+            _spool(outcome, unspooled)
+            _try(outcome, news.tell, heard)
+        elif found.whole:
+            _try(outcome, news.start_again)
+    except news.NotStartedError as error:
+        outcome.warnings.append(f"the programs in {NOTIFY} are not run: {error}; the next run tries again")
 
 
 def _keep(outcome: Outcome) -> None:

@@ -143,7 +143,8 @@ def test_a_program_that_cannot_be_started_is_said_and_told_by_the_next_run(
     with monkeypatch.context() as patches:
         patches.setattr(news, "posix_spawn", fail)
         listener.machine.drain(ip_up("ppp0", ONE))
-    assert any(news.PROGRAM in line for line in listener.machine.log)
+    (said,) = [line for line in listener.machine.log if news.PROGRAM in line]
+    assert said.startswith(f"4 the programs in {paths.NOTIFY} are not run: {news.PROGRAM}: No such file"), said
     listener.machine.drain(ip_up("ppp0", ONE))
     assert f"dsl up - {ONE} ip-up" in listener.told()
 
