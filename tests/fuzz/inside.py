@@ -42,17 +42,19 @@ def main() -> int:
     """Fuzz, say what came of it, leave what is to be kept in OUT; 1 where a promise was broken, 2 where that is not known."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=int, default=600)
+    parser.add_argument("--runs", type=int, default=0)
     parser.add_argument("--target", action="append", choices=sorted(TARGETS))
     parser.add_argument("--minimise", action="store_true")
     options = parser.parse_args()
     names = list(dict.fromkeys(options.target or TARGETS))
     cores = len(os.sched_getaffinity(0))
     share = max(1, options.seconds * min(cores, len(names)) // len(names))
-    print(f"{len(names)} targets, {share} s each, {cores} at once", flush=True)
+    print(f"{len(names)} targets, {f'{options.runs} inputs' if options.runs else f'{share} s'} each, {cores} at once", flush=True)
+    end = [f"-runs={options.runs}", "-seed=1"] if options.runs else [f"-max_total_time={share}"]
     start = seeds()
     with ThreadPoolExecutor(cores) as pool:
         try:
-            results = list(pool.map(lambda name: fuzzed(name, start[name], share, options.minimise), names))
+            results = list(pool.map(lambda name: fuzzed(name, start[name], end, options.minimise), names))
         except FuzzerFailed as failed:
             print(failed, flush=True)
             return 2
@@ -65,15 +67,15 @@ def main() -> int:
     return 1 if broken else 0
 
 
-def fuzzed(name: str, start: list[bytes], seconds: int, minimise: bool) -> Result:
-    """One target, from its seeds and what is kept of it."""
+def fuzzed(name: str, start: list[bytes], end: list[str], minimise: bool) -> Result:
+    """One target, from its seeds and what is kept of it; end: libFuzzer's options that say when it has enough."""
     with tempfile.TemporaryDirectory() as place:
         found, artifacts = Path(place, "corpus"), Path(place, "artifacts")
         artifacts.mkdir()
         lay(found, [*start, *corpus.read("corpus", name), *corpus.read("cases", name)])
         words = Path(place, "words")
         words.write_text("".join(f'"{escaped(word)}"\n' for word in WORDS))
-        output = run(name, [f"-max_total_time={seconds}", f"-dict={words}", f"-artifact_prefix={artifacts}/", str(found)])
+        output = run(name, [*end, f"-dict={words}", f"-artifact_prefix={artifacts}/", str(found)])
         broken = keep_case(name, artifacts, output)
         kept = corpus.read("corpus", name)
         if minimise and not broken:
@@ -89,7 +91,11 @@ def run(name: str, options: list[str]) -> str:
         program = Path(place, "again")
         program.write_text(f'#!/bin/sh\nexec {sys.executable} {HERE}/fuzz.py {name} "$0" "$@"\n')
         program.chmod(0o755)
-        done = subprocess.run([program, *limits, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        # The order of a set leads to other inputs.
+        environment = {**os.environ, "PYTHONHASHSEED": "0"}
+        done = subprocess.run(
+            [program, *limits, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, env=environment
+        )
     output = done.stdout.decode("utf-8", "replace")
     print(f"{name}: {last_line(output)}", flush=True)
     if "ERROR" not in output and done.returncode:
