@@ -61,6 +61,25 @@ def assert_right(live: Live, *lines: Line) -> None:
     assert live.wrong() == []
 
 
+def assert_all_right(live: Live, both: tuple[Line, Line]) -> None:
+    """Both lines are as they should be, in the kernel, by `status` and on the wire."""
+    live.wait_right(addresses(*both))
+    assert_right(live, *both)
+    live.agrees()
+
+
+def redial_slowly(line: Line, script: str) -> str:
+    """The provider hangs up, and the line's next ip-up goes on in that foreign script while SLOW is there; the new address."""
+    place = Path("/etc/ppp/ip-up.d") / script
+    place.write_text(FOREIGN)
+    place.chmod(0o755)
+    SLOW.touch()
+    old, begun = str(line.address), line.starts("ip-up")
+    line.provider.hang_up()
+    wait_begun(line, begun)
+    return line.wait_address(other_than=old)
+
+
 def assert_lost(live: Live, line: Line, address: str) -> None:
     """Nobody can use the address, and what is bound to the device is refused: no packet leaves by the other line."""
     for outcome in (live.connect(source=address), live.connect(device=line.interface)):
@@ -122,9 +141,7 @@ def test_a_line_gets_another_address_under_load_and_its_neighbour_loses_nothing(
     assert index(live, line) != number
     outcome = live.connect(ns=lan.ns)
     assert (outcome.ok, outcome.by, outcome.source) == (True, {line.interface}, now)
-    live.wait_right(addresses(*both))
-    assert_right(live, *both)
-    live.agrees()
+    assert_all_right(live, both)
 
 
 @pytest.mark.fault("F65")
@@ -143,9 +160,7 @@ def test_a_line_falls_silent_and_comes_back(live: Live, both: tuple[Line, Line])
     first.provider.hear()
     first.wait("ip-up", ups + 1)
     first.wait_address(other_than=old)
-    live.wait_right(addresses(*both))
-    assert_right(live, *both)
-    live.agrees()
+    assert_all_right(live, both)
 
 
 def test_the_server_dies_and_another_takes_its_place(live: Live, both: tuple[Line, Line]) -> None:
@@ -159,9 +174,7 @@ def test_the_server_dies_and_another_takes_its_place(live: Live, both: tuple[Lin
     first.provider.serve()
     first.wait("ip-up", ups + 1)
     first.wait_address()
-    live.wait_right(addresses(*both))
-    assert_right(live, *both)
-    live.agrees()
+    assert_all_right(live, both)
 
 
 @pytest.mark.fault("F63")
@@ -190,14 +203,8 @@ def test_a_slow_foreign_script_makes_pppd_lose_events(live: Live, both: tuple[Li
     0000slow: our hook runs at last, told of an address that is long gone. zz-slow: it has run, and nobody calls it again.
     """
     first, second = both
-    place = Path("/etc/ppp/ip-up.d") / script
-    place.write_text(FOREIGN)
-    place.chmod(0o755)
-    SLOW.touch()
-    old, begun = str(first.address), first.starts("ip-up")
-    first.provider.hang_up()
-    wait_begun(first, begun)
-    told = first.wait_address(other_than=old)
+    old = str(first.address)
+    told = redial_slowly(first, script)
     if script == "zz-slow":
         live.wait_right({told, str(second.address)})
     downs = first.runs("ip-down")
@@ -215,9 +222,7 @@ def test_a_slow_foreign_script_makes_pppd_lose_events(live: Live, both: tuple[Li
     if script == "zz-slow":
         assert live.multihook("status").returncode == 1
         live.multihook("sync", check=True)
-    live.wait_right(addresses(*both))
-    assert_right(live, *both)
-    live.agrees()
+    assert_all_right(live, both)
 
 
 @pytest.mark.fault("F14", "F65")
@@ -226,14 +231,7 @@ def test_pppd_is_ended_while_ip_up_runs_or_killed_and_ip_down_never_comes(live: 
     first, second = both
     for number in (signal.SIGTERM, signal.SIGKILL):
         if number == signal.SIGTERM:
-            place = Path("/etc/ppp/ip-up.d/zz-slow")
-            place.write_text(FOREIGN)
-            place.chmod(0o755)
-            SLOW.touch()
-            old, begun = str(first.address), first.starts("ip-up")
-            first.provider.hang_up()
-            wait_begun(first, begun)
-            first.wait_address(other_than=old)
+            redial_slowly(first, "zz-slow")
             live.wait_right(addresses(*both))
         last, downs, pid = str(first.address), first.runs("ip-down"), first.pid
         first.kill(number)
@@ -249,9 +247,7 @@ def test_pppd_is_ended_while_ip_up_runs_or_killed_and_ip_down_never_comes(live: 
             live.wait_right(addresses(second))
             live.agrees(down=True)
         first.start()
-        live.wait_right(addresses(*both))
-        assert_right(live, *both)
-        live.agrees()
+        assert_all_right(live, both)
 
 
 @pytest.mark.fault("F6")
