@@ -165,10 +165,12 @@ def _entries(directory: str) -> list[str]:
 def tell(heard: list[News]) -> None:
     """Hand the news to the programs, and note that they were; raises OSError, NotStartedError.
 
-    A run that is killed in between does it again: each is told at least once.
+    A run that is killed in between does it again: each is told at least once.  What nobody could be
+    started for is dropped: the next run finds it untold, and says what has changed until then.
     """
     folder(NEWS, 0o700)
     folder(TOLD, 0o700)
+    written = []
     for count, one in enumerate(heard):
         lines = [_MAGIC, *(f"{name}={value}" for name, value in one.environment().items()), "end\n"]
         name = f"{one.link}.{clock_gettime_ns(CLOCK_BOOTTIME):020d}-{getpid()}-{count}"
@@ -177,11 +179,17 @@ def tell(heard: list[News]) -> None:
         except OSError as error:
             error.filename = NEWS  # as in spool.put()
             raise
+        written.append(name)
         if too_many := waiting(one.link)[:-MOST_WAITING]:
             repeats.warn(f"{one.link} changes faster than the programs in {NOTIFY} run; not all of it is told")
             for old in too_many:
                 done(old)
-    start({one.link for one in heard})
+    try:
+        start({one.link for one in heard})
+    except NotStartedError:
+        for name in written:
+            done(name)
+        raise
     for one in heard:
         replace(f"{TOLD}/{one.link}.{one.family}", one.new.render().encode(), 0o600)
 

@@ -43,9 +43,14 @@ class Outcome:
     """What came of one run: the survey it ended with, the steps made, failures, and lines for the log.
 
     is_unsettled    what failed is left to events that came meanwhile, and not said
+    is_unsaved      that state is not saved has been said
+    is_untold       the programs in notify.d could not be told
     """
 
-    __slots__ = ("elapsed", "failures", "is_unsettled", "lines", "made", "prepared", "spooled", "survey", "warnings")
+    __slots__ = (
+        "elapsed", "failures", "is_unsaved", "is_unsettled", "is_untold", "lines", "made", "prepared", "spooled",
+        "survey", "warnings",
+    )  # fmt: skip
 
     def __init__(self, survey: Survey) -> None:
         self.survey = survey
@@ -57,6 +62,8 @@ class Outcome:
         self.elapsed = 0
         self.prepared = False
         self.is_unsettled = False
+        self.is_unsaved = False
+        self.is_untold = False
 
 
 def is_held() -> bool:
@@ -180,7 +187,7 @@ def run(
     is_new = any(name not in found.before or not found.before[name].address for name in found.after)
     if found.whole or named or (outcome.made and is_new):
         _publish(outcome)
-    if outcome.failures:
+    if outcome.failures or outcome.is_untold:
         _try(outcome, record.annul)  # the next run looks at everything again
     else:
         _certify(outcome, certificate, view)  # last: where it stands nobody looks at the rest again
@@ -318,7 +325,8 @@ def _try(outcome: Outcome, action: "Any", *arguments: object) -> None:
 
 
 def _not_saved(outcome: Outcome, error: OSError) -> None:
-    if not outcome.warnings:  # the first says it all
+    if not outcome.is_unsaved:  # the first says it all
+        outcome.is_unsaved = True
         line = f"state is not saved: {explain(error)}; routing is right, but the next run has to look at everything"
         outcome.warnings.append(line)
 
@@ -359,6 +367,7 @@ def _tell_programs(outcome: Outcome, unspooled: "tuple[Told, ...] | list[Told]")
         elif found.whole:
             _try(outcome, news.start_again)
     except news.NotStartedError as error:
+        outcome.is_untold = True
         outcome.warnings.append(f"the programs in {NOTIFY} are not run: {error}; the next run tries again")
 
 
@@ -391,7 +400,7 @@ def _publish(outcome: Outcome) -> None:
     try:
         names.publish(outcome.survey.config, outcome.survey.links, whole=outcome.survey.whole)
     except OSError as error:
-        if not outcome.warnings:
+        if not outcome.is_unsaved:
             outcome.warnings.append(f"table names are not written for ip(8): {explain(error)}")
 
 

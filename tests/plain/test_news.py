@@ -134,19 +134,35 @@ def test_a_full_run_folder_keeps_no_routing_from_being_right(
     monkeypatch.undo()
 
 
-def test_a_program_that_cannot_be_started_is_said_and_told_by_the_next_run(
+def test_programs_that_cannot_be_started_are_told_the_sum_of_it_by_the_run_that_can(
     listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
-        raise FileNotFoundError(2, "No such file or directory", news.PROGRAM)
+        raise OSError(12, "Cannot allocate memory", news.PROGRAM)
 
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device", paths.PRIVATE)
+
+    machine = listener.machine
+    machine.drain(ip_up("ppp0", ONE))
+    assert listener.told() == [f"dsl up - {ONE} ip-up"]
     with monkeypatch.context() as patches:
         patches.setattr(news, "posix_spawn", fail)
-        listener.machine.drain(ip_up("ppp0", ONE))
-    (said,) = [line for line in listener.machine.log if news.PROGRAM in line]
-    assert said.startswith(f"4 the programs in {paths.NOTIFY} are not run: {news.PROGRAM}: No such file"), said
-    listener.machine.drain(ip_up("ppp0", ONE))
-    assert f"dsl up - {ONE} ip-up" in listener.told()
+        renumber(machine)
+        machine.drain(ip_up("ppp0", NEW))
+        (said,) = [line for line in machine.log if news.PROGRAM in line]
+        assert said.startswith(f"4 the programs in {paths.NOTIFY} are not run: {news.PROGRAM}: Cannot allocate"), said
+        for _ in range(3):
+            machine.drain(ip_up("ppp0", NEW))
+        assert news.waiting() == []
+        # It hides nothing else that goes wrong at the same time.
+        machine.drain(bound("eth1", CABLE, ROUTER))
+        patches.setattr(leases, "store", full)
+        machine.log.clear()
+        machine.drain(bound("eth1", CABLE, "198.51.100.254", reason="RENEW"))
+        assert [line for line in machine.log if "state is not saved" in line], machine.log
+    machine.drain(ip_up("ppp0", NEW))
+    assert listener.told() == [f"cable up - {CABLE} BOUND", f"dsl up {ONE} {NEW} ip-up"]
 
 
 @pytest.mark.fault("F18")
