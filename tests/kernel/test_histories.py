@@ -205,8 +205,11 @@ class History(RuleBasedStateMachine):
             self.house.wire.forget_lines_of(self.untold())
 
     def untold(self) -> frozenset[str]:
-        """Addresses that are there and known to nobody but their program."""
-        return frozenset((self.house.sessions["tel"].local,) if self.is_tel_untold else ())
+        """Addresses that are there and known to nobody but their program; see silent()."""
+        found = {self.house.sessions["tel"].local} if self.is_tel_untold else set()
+        for line in self.unheard & self.switched_off():
+            found.update(self.box.addresses(CARDS[line]))
+        return frozenset(found)
 
     # -- sessions --
 
@@ -460,9 +463,13 @@ class History(RuleBasedStateMachine):
         By an interface that is set down no address is taken for the link's unless somebody said that it is. That an
         interface is not tel's any more only the guest's program tells, so that is the last to be heard.
         """
-        down = {line for line, card in CARDS.items() if not self.is_switched_on(card)}
+        down = self.switched_off()
         found = [line for line in ALL if line == "tel" or f"[link.{line}]" not in self.right or line in down]
         return [*found, GUEST] if self.house.is_there(GUEST) else found
+
+    def switched_off(self) -> set[str]:
+        """Lines whose card somebody has set down."""
+        return {line for line, card in CARDS.items() if not self.is_switched_on(card)}
 
     def is_switched_on(self, card: str) -> bool:
         """Whether nobody has set it down."""
