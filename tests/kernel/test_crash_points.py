@@ -1,7 +1,8 @@
 """G1 and G4 at each step: a run is killed before each system call that changes something, and after the last one.
 
 What a run changes is taken from strace's record of an undisturbed one. At each point each sender of world/wire.py sends
-on, so that a wrong source or line would be seen, and then one clean run leaves what an undisturbed one would have left.
+on, so that a wrong source or line would be seen, and then one clean run leaves what an undisturbed one would have left,
+and what others own as it was.
 
     sudo tests/run                  some points of each run
     sudo tests/run --long           each of them
@@ -13,7 +14,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from house import (
@@ -35,7 +36,7 @@ from world import World
 from world.namespaces import wait_until
 
 IS_LONG = bool(os.environ.get("MULTIHOOK_LONG"))
-POINTS = 10_000 if IS_LONG else 7  # of each run, at most
+POINTS = 10_000 if IS_LONG else 8  # of each kind of run, at most
 TOLD = Path("/run/told")
 # Where a run can be ended so that all before is done and nothing after: each changes a file, the kernel, or who runs.
 CALLS = (
@@ -87,7 +88,9 @@ def _changes(call: str, rest: str) -> bool:
 
 
 class Scene:
-    """One kind of run: what leads to it, and what it should end in."""
+    """One kind of run: what leads to it, and what it should end in. Of some there are two, which take turns."""
+
+    turns = (1, 0)
 
     def __init__(self, house: House) -> None:
         self.house = house
@@ -103,6 +106,10 @@ class Scene:
     def prepare(self) -> Tidings:
         """What happens before the run, by turns so that each run has something to do; what is run."""
         raise NotImplementedError
+
+    def untold(self) -> frozenset[str]:
+        """Addresses that no run can know the line of, at the end."""
+        return frozenset()
 
     def sync(self) -> Tidings:
         """multihook sync as a run to be killed."""
@@ -169,16 +176,24 @@ class Spooled(Scene):
 
 
 class FreshBoot(Scene):
-    """Nothing of ours is there, not even a state folder's content."""
+    """Nothing of ours is there, not even a state folder's content. The wire is judged when it is over."""
+
+    turns = (0,)
 
     def prepare(self) -> Tidings:
         self.house.wire.promise(False)
         self.house.wipe()
         return self.house.of_session("dsl")
 
+    def untold(self) -> frozenset[str]:
+        """Nobody has told which session is tel's."""
+        return frozenset({self.house.sessions["tel"].local})
+
 
 class Flush(Scene):
-    """Everything is taken out; the next event or sync puts it back."""
+    """Everything is taken out; the next event or sync puts it back, and then the wire is judged."""
+
+    turns = (0,)
 
     def prepare(self) -> Tidings:
         self.house.wire.promise(False)
@@ -202,10 +217,41 @@ def told_last(house: House) -> dict[str, str]:
     return {link: rest.strip() for link, _, rest in (line.partition(" ") for line in lines)}
 
 
-def chosen(points: list[Point]) -> list[Point]:
-    """At most POINTS of them, evenly spread, the last one included."""
-    step = max(1, -(-len(points) // POINTS))
+def chosen(points: list[Point], most: int) -> list[Point]:
+    """At most so many of them, evenly spread, the last one included."""
+    step = max(1, -(-len(points) // most))
     return points[::-1][::step][::-1]
+
+
+class End(NamedTuple):
+    """What an undisturbed run leaves: ours, what others own, and what programs were told last."""
+
+    ours: dict[str, Any]
+    foreign: dict[str, Any]
+    told: dict[str, str]
+
+
+def ended(house: House) -> End:
+    """As it is now."""
+    told = told_last(house)
+    return End(house.ours(), house.foreign(), told)
+
+
+def finish(scene: Scene, tidings: Tidings, by_sync: bool) -> None:
+    """One clean run: sync, or an event of another line."""
+    house = scene.house
+    if by_sync:
+        house.sync()
+        assert house.world.settle() is None and house.leftovers() == []
+    else:
+        is_of_another = tidings.direct[0] == EVENT and not isinstance(scene, UpAndDown)
+        house.tell(house.truth("fibre" if is_of_another else "dsl"))
+
+
+def all_have_sent(house: House) -> None:
+    """Each sender, on old connections and on new ones."""
+    sent = house.wire.rounds
+    wait_until("each sender to send", lambda: house.wire.rounds >= sent + 6)
 
 
 @pytest.mark.fault("F15", "F16")
@@ -213,39 +259,48 @@ def chosen(points: list[Point]) -> list[Point]:
 @pytest.mark.parametrize("kind", [NewAddress, NewLease, UpAndDown, NewConfiguration, Spooled, FreshBoot, Flush])
 def test_killed_at_any_point_the_wire_is_right_and_one_clean_run_ends_it(house: House, kind: type[Scene]) -> None:
     """By sync, or by an event of another line: whoever comes next."""
-    scene, goals, news, all_points = kind(house), {}, {}, []
-    for _ in range(2):
+    scene = kind(house)
+    ends: dict[int, End] = {}
+    points: dict[int, list[Point]] = {}
+    for _ in scene.turns:
         tidings = scene.prepare()
-        all_points = recorded(house, tidings)
+        points[scene.turn] = recorded(house, tidings)
         if kind is Flush:
             house.sync()
-        goals[scene.turn], news[scene.turn] = house.ours(), told_last(house)
+        ends[scene.turn] = ended(house)
+    number_of_points = sum(map(len, points.values()))
+    to_come = {turn: list(enumerate(chosen(found, POINTS // len(points)))) for turn, found in points.items()}
     killed = judged = 0
-    for turn, point in enumerate(chosen(all_points)):
+    missed = []
+    while any(to_come.values()):
         tidings = scene.prepare()
-        killed += house.killed(tidings.direct, point.call, point.number, env=tidings.env)
-        sent = house.wire.rounds
-        wait_until("each sender to send", lambda sent=sent: house.wire.rounds >= sent + 6)  # type: ignore[misc]
-        if turn % 2:
-            house.sync()
-            assert house.world.settle() is None and house.leftovers() == [], point
+        if not to_come[scene.turn]:  # the other way has more of them
+            house.tell(tidings)
+            continue
+        number, point = to_come[scene.turn].pop(0)
+        if house.killed(tidings.direct, point.call, point.number, env=tidings.env):
+            killed += 1
         else:
-            is_of_another = tidings.direct[0] == EVENT and kind is not UpAndDown
-            house.tell(house.truth("fibre" if is_of_another else "dsl"))
+            missed.append(point)
+        all_have_sent(house)
+        finish(scene, tidings, by_sync=number % 2 == 1)
+        house.wire.promise(True, scene.untold())
+        all_have_sent(house)
         try:
-            assert_same(goals[scene.turn], house.ours())
+            assert_same(ends[scene.turn].ours, house.ours())
+            assert_same(ends[scene.turn].foreign, house.foreign())
         except AssertionError as error:
             raise AssertionError(f"{point}: {error}") from None
-        if house.wire.is_promised:
-            house.wire.promise(True)
-        if news[scene.turn]:
-            assert told_last(house) == news[scene.turn], point
+        if ends[scene.turn].told:
+            assert told_last(house) == ends[scene.turn].told, point
         if house.wire.is_full:
             assert house.wire.wrong() == [], point
             judged += house.wire.seen()
             house.wire.forget()
-    assert killed >= min(5, len(all_points))
     assert house.wire.wrong() == []
     judged += house.wire.seen()
-    told = f"{len(all_points)} points, killed at {killed}; {judged} datagrams judged"
+    assert judged > 0
+    # Few runs are the same to the last call; that a point is not reached must stay the exception.
+    assert len(missed) <= 1 + killed // 50, missed
+    told = f"{number_of_points} points, killed at {killed}; {judged} datagrams judged"
     REPORT.append(f"crash points: {kind.__name__}: {told}")
