@@ -3,7 +3,9 @@
 The certificate says: a run over everything of ours was completed in this boot, in this network
 namespace, with this configuration and this many links, and our objects had this signature.
 While it holds, an event of a machine with many links needs to look at its own link only; without
-it (lost, damaged, other configuration) the next run looks at everything.
+it (lost, damaged, other configuration) the next run looks at everything.  A run over everything
+annuls it before it begins to change things: of an annulled one only the numbers count, by which
+objects are known that a killed run left behind.
 """
 
 from posix import stat
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 _MAGIC = "multihook applied 1"
 _RESULT_MAGIC = "multihook last 1"
+_ANNULLED = "-"  # no configuration has this digest
 # A byte in a rule, an int of the kernel's; seconds that every clock can show.
 _LAST_PROTOCOL, _LAST_GROUP = 255, (1 << 31) - 1
 _LATEST = (1 << 32) - 1
@@ -39,6 +42,11 @@ class Certificate:
         self.group = group
         self.links = links
         self.signature = signature
+
+    @property
+    def is_annulled(self) -> bool:
+        """Whether it only tells protocol and group."""
+        return self.digest == _ANNULLED
 
     def render(self) -> str:
         """The certificate as it stands in its file."""
@@ -88,8 +96,25 @@ def certify(certificate: Certificate) -> None:
     replace(APPLIED, certificate.render().encode(), 0o600)
 
 
-def annul() -> None:
-    """Take the certificate away, before a whole run begins to change things; raises OSError."""
+def annul(config: "dict[str, Any]") -> None:
+    """Let nobody believe the certificate, before a whole run begins to change things; raises OSError.
+
+    The protocol and group that it had are kept, or else those that the run is about to use: the
+    configuration may get others before anybody has cleared away what a killed run left.
+    """
+    known = certificate()
+    if known and known.is_annulled:
+        return
+    known = known or certificate_for(config, 0, "")
+    known.digest = _ANNULLED
+    try:
+        certify(known)
+    except OSError:
+        forget()  # a full disk takes nothing new, but what is there can go
+
+
+def forget() -> None:
+    """Take the certificate away: nothing of ours is left; raises OSError."""
     remove(APPLIED)
 
 

@@ -176,7 +176,7 @@ def run(
     if steps:
         _spool(outcome, unspooled)
         if found.whole:
-            _try(outcome, record.annul)
+            _try(outcome, record.annul, config)
             certificate = None
         view = _apply(config, door, events, outcome, view, steps)
         outcome.is_unsettled = handled is not None and _is_left_to_others(outcome, handled)
@@ -188,7 +188,7 @@ def run(
     if found.whole or named or (outcome.made and is_new):
         _publish(outcome)
     if outcome.failures or outcome.is_untold:
-        _try(outcome, record.annul)  # the next run looks at everything again
+        _try(outcome, record.annul, config)  # the next run looks at everything again
     else:
         _certify(outcome, certificate, view)  # last: where it stands nobody looks at the rest again
     if view.unsaved:

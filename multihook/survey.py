@@ -78,7 +78,7 @@ class Survey:
             # The numbers may just have been changed in the configuration.
             protocols.add(certificate.protocol)
             groups.add(certificate.group)
-        elif self.whole:
+        if self.whole and (certificate is None or certificate.is_annulled):
             groups |= _groups_in_rules(door, self.config["rt_proto"])
         return View(
             self.config, door, self.facts, self.links,

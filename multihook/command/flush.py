@@ -27,8 +27,10 @@ def flush(once: bool) -> None:
         found = survey.of_everything(config, door, [])
         found.links = []
         view = found.view(door, certificate)
-        record.annul()
+        record.annul(config)
         made, failures = engine.apply(view, engine.plan(view))
+        if not failures:
+            record.forget()
         for path in (RT_TABLES, RT_PROTOS):
             remove(path)
         for failure in failures:

@@ -306,6 +306,31 @@ def test_a_flush_killed_anywhere_is_finished_by_the_next_flush_or_undone_by_sync
     assert ours(links) == goal and leftovers() == []
 
 
+@pytest.mark.fault("F15", "F43")
+def test_what_a_killed_flush_left_is_known_as_ours_when_the_numbers_are_others_by_then(links: World) -> None:
+    """Its interface group and its protocol, changed in the configuration before anybody has cleared up."""
+    others = '[multihook]\nrt_proto = 110\ngroup = 210\n' + CONFIG
+    goals = {}
+    for settings in (others, CONFIG):
+        links.configure(settings)
+        links.multihook("sync", check=True)
+        goals[settings] = links.snapshot()
+    points = 0
+
+    def prepare() -> list[str]:
+        links.configure(CONFIG)
+        links.multihook("sync", check=True)
+        assert links.snapshot() == goals[CONFIG]
+        return ["/usr/bin/multihook", "flush", "--once"]
+
+    for point in kill_points(links, prepare, ("sendto",)):
+        points += 1
+        links.configure(others)
+        links.sessions["ppp2"].up_event()
+        assert links.snapshot() == goals[others], point
+    assert points >= 10
+
+
 # --- the lock ---
 
 

@@ -30,9 +30,33 @@ def test_a_certificate_comes_back_as_it_was_earned(folder: Path) -> None:
     for name in record.Certificate.__slots__:
         assert getattr(found, name) == getattr(certificate(), name), name
     assert (folder / "applied").stat().st_mode & 0o7777 == 0o600
-    record.annul()
+    record.forget()
     assert record.certificate() is None
-    record.annul()
+    record.forget()
+
+
+OTHERS = {**CONFIG, "digest": "feed", "rt_proto": 110, "group": 210}
+
+
+def test_an_annulled_certificate_keeps_the_numbers_of_what_may_be_left(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record.certify(certificate())
+    for _ in range(2):
+        record.annul(OTHERS)
+        found = record.certificate()
+        assert found and found.is_annulled and found.digest not in (CONFIG["digest"], OTHERS["digest"])
+        assert (found.protocol, found.group) == (CONFIG["rt_proto"], CONFIG["group"])
+    record.forget()
+    record.annul(OTHERS)
+    found = record.certificate()
+    assert found and found.is_annulled and (found.protocol, found.group) == (110, 210)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    record.certify(certificate())
+    monkeypatch.setattr(record, "replace", full)
+    record.annul(OTHERS)
+    assert record.certificate() is None
 
 
 def test_a_certificate_names_this_boot_and_this_network_namespace() -> None:
