@@ -13,7 +13,7 @@ import pytest
 
 from world import World
 from world.namespaces import Namespace, wait_until
-from world.traffic import Echo, dial, tcp, udp
+from world.traffic import PORT, Echo, dial, tcp, udp
 from world.world import FAR
 
 KINDS = ("tcp", "udp", "icmp")
@@ -138,6 +138,167 @@ def test_a_host_in_another_links_own_network_is_asked_by_the_link_of_the_address
         ("ppp0", lines["ppp0"]),
         ("wan1", lines["wan1"]),
     }
+
+
+def assert_counted(world: World, far: str, line: str, source: str, packets: int) -> None:
+    """So many packets of the box came to the providers on their way there: all by that line, with that source."""
+    counted = [(e.interface, e.source, e.packets) for e in world.seen(far)]
+    assert counted == [(line, source, packets)]
+
+
+def renumber_another(world: World, line: str) -> None:
+    """Another line than this one gets another address, and its hook runs, or, where none is there, sync."""
+    if line == "ppp0":
+        world.box.ip("addr del 192.0.2.9/24 dev wan2", "addr add 192.0.2.10/24 dev wan2")
+        world.multihook("sync", check=True)
+    else:
+        world.sessions["ppp0"].readdress("203.0.113.77")
+        world.sessions["ppp0"].up_event()
+
+
+@pytest.mark.fault("F64")
+@pytest.mark.parametrize("line", ["wan1", "wan2", "ppp0"])
+def test_datagrams_that_nobody_answers_leave_by_the_link_of_their_address(
+    world: World, lines: dict[str, str], line: str
+) -> None:
+    """One-way UDP, also while another line is renumbered: each was sent, and each came by the one line."""
+    far = world.internet.fresh_host()
+    world.internet.ns.nft(f"table ip silent {{ chain in {{ type filter hook input priority 0; ip daddr {far} drop; }}; }}")
+    with world.flow(source=lines[line], to=far, interval=0.004) as flow:
+        wait_until("some to be sent", lambda: flow.sent > 20)
+        renumber_another(world, line)
+        sent = flow.sent
+        wait_until("more to be sent", lambda: flow.sent > sent + 20)
+    assert (flow.received, flow.errors) == (0, [])
+    assert_counted(world, far, line, lines[line], flow.sent)
+
+
+# The first SYN of each connection to, and the first answer to a SYN from, that host is lost behind the providers.
+LOSES_THE_FIRST = """
+table ip loses {{
+    set asked {{ type ipv4_addr . inet_service; flags dynamic; size 99; }}
+    set answered {{ type ipv4_addr . inet_service; flags dynamic; size 99; }}
+    chain in {{
+        type filter hook input priority 0;
+        ip daddr {far} tcp flags & (syn | ack) == syn ip saddr . tcp sport != @asked add @asked {{ ip saddr . tcp sport }} drop
+        ip daddr {far} tcp flags & (syn | ack) == (syn | ack) ip saddr . tcp sport != @answered add @answered {{ ip saddr . tcp sport }} drop
+    }}
+}}
+"""
+# How many SYN, with or without ACK, came from the box by which line with which source.
+COUNTS_SYN = """
+table inet syn {{
+    set seen {{ typeof iifname . ip saddr . tcp sport; flags dynamic; counter; size 99; }}
+    chain in {{
+        type filter hook prerouting priority -400;
+        ip daddr {far} tcp flags & syn == syn update @seen {{ iifname . ip saddr . tcp sport }}
+    }}
+}}
+"""
+
+
+@pytest.mark.fault("F64")
+@pytest.mark.parametrize("line", ["wan1", "wan2", "ppp0"])
+def test_a_syn_that_is_said_again_leaves_by_the_link_of_its_address(
+    world: World, lines: dict[str, str], line: str
+) -> None:
+    """The first is lost, and another line renumbered before the second (1 s later, RFC 6298): asking, and asked."""
+    far = world.internet.fresh_host()
+    world.internet.ns.nft(LOSES_THE_FIRST.format(far=far))
+    for provider in world.providers.values():
+        provider.ns.nft(COUNTS_SYN.format(far=far))
+    server = Echo(world.box, 2007)
+    try:
+        with (
+            dial(world.box, socket.SOCK_STREAM, lines[line], None, 0) as asks,
+            dial(world.internet.ns, socket.SOCK_STREAM, far, None, 0) as asked,
+        ):
+            own = asks.getsockname()[1]
+            assert asks.connect_ex((far, PORT)) == asked.connect_ex((lines[line], 2007)) == errno.EINPROGRESS
+            renumber_another(world, line)
+            for sock, source in ((asks, lines[line]), (asked, far)):
+                sock.settimeout(5)
+                assert sock.recv(99).decode().strip() == source
+    finally:
+        server.close()
+    syns = {
+        tuple(element["elem"]["val"]["concat"]): element["elem"]["counter"]["packets"]
+        for provider in world.providers.values()
+        for element in provider.ns.nft_json("list", "set", "inet", "syn", "seen")[0]["set"].get("elem", [])
+    }
+    assert syns.keys() == {(line, lines[line], own), (line, lines[line], 2007)}
+    # Who is asked says it again because he heard no answer, and because he is asked again.
+    assert syns[line, lines[line], own] == 2 and syns[line, lines[line], 2007] in (2, 3)
+    assert world.wrong() == []
+
+
+# --- links with a small MTU ---
+
+HEADERS = 52  # IP, TCP and its timestamps (RFC 7323)
+
+
+def carry(sock: socket.socket) -> int:
+    """Far more than one packet there and back, by an Echo; how many octets of it a packet may have in the end."""
+    while not sock.recv(1).endswith(b"\n"):
+        pass
+    for _ in range(10):
+        sock.sendall(bytes(16384))
+        left = 16384
+        while left:
+            left -= len(sock.recv(left))
+    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
+
+
+@pytest.mark.fault("F56")
+def test_each_link_has_its_own_mtu(world: World, lines: dict[str, str]) -> None:
+    """1500, 1280, 1492: what a connection announces and sends fits the link of its address, whoever began it."""
+    for ns in (world.box, world.providers["fibre"].ns):
+        ns.ip("link set wan2 mtu 1280")
+    server = Echo(world.box, 2007)
+    try:
+        for line, mtu in (("wan1", 1500), ("wan2", 1280), ("ppp0", 1492)):
+            with dial(world.box, socket.SOCK_STREAM, lines[line], None, 5) as asks:
+                asks.connect((FAR, PORT))
+                assert carry(asks) == mtu - HEADERS, line
+            with dial(world.internet.ns, socket.SOCK_STREAM, FAR, None, 5) as asked:
+                asked.connect((lines[line], 2007))
+                assert carry(asked) == mtu - HEADERS, line
+    finally:
+        server.close()
+    assert world.wrong() == []
+
+
+HEARS_TOO_BIG = """
+table ip too_big {
+    set heard { typeof iifname . ip daddr; flags dynamic; size 99; }
+    chain in {
+        type filter hook prerouting priority raw;
+        icmp type destination-unreachable icmp code frag-needed update @heard { iifname . ip daddr }
+    }
+}
+"""
+
+
+@pytest.mark.fault("F56")
+@pytest.mark.parametrize("line", ["wan1", "wan2", "ppp0"])
+def test_a_smaller_mtu_behind_the_provider_is_heard_by_its_link_and_counts_for_it_alone(
+    world: World, lines: dict[str, str], line: str
+) -> None:
+    """ICMP's `fragmentation needed` (RFC 1191): path MTU discovery of what is bound to a link's address."""
+    provider = next(one for one in world.providers.values() if (one.interface or "ppp0") == line)
+    way = provider.ns.run("ip", "route", "show", "default").stdout.strip()
+    provider.ns.ip(f"route replace {way} mtu 1280")
+    world.box.nft(HEARS_TOO_BIG)
+    far = world.internet.fresh_host()
+    for name, address in lines.items():
+        with dial(world.box, socket.SOCK_STREAM, address, None, 5) as asks:
+            asks.connect((far, PORT))
+            fits = carry(asks)
+            expected = 1280 if name == line else 1492 if name == "ppp0" else 1500
+            assert fits == expected - HEADERS, name
+    (heard,) = world.box.nft_json("list", "set", "ip", "too_big", "heard")
+    assert [element["concat"] for element in heard["set"]["elem"]] == [[line, lines[line]]]
+    assert world.wrong() == []
 
 
 # --- links that go ---
