@@ -169,9 +169,9 @@ def test_further_addresses_of_a_link_are_answered_by_its_card_alone(world: World
     assert values(world, "wan1")[2] == 0
 
 
-@pytest.mark.fault("F56")
-def test_an_icmp_error_carries_an_address_of_the_link_that_its_cause_came_by(world: World) -> None:
-    """By the kernel's default it is that of the interface by which the error leaves."""
+@pytest.fixture
+def range_by_two(world: World) -> World:
+    """Two lines; 192.0.2.32/28 is routed to the second, and main's default leads to the first."""
     first = world.provider("first", "203.0.113.0/24", wire="wan1")
     second = world.provider("second", "198.51.100.0/24", wire="wan2")
     world.box.ip(f"addr add {first.static(7)}/24 dev wan1", f"addr add {second.static(7)}/24 dev wan2")
@@ -182,10 +182,31 @@ def test_an_icmp_error_carries_an_address_of_the_link_that_its_cause_came_by(wor
         '[link.two]\ninterface = "wan2"\ngateway = "198.51.100.1"\nsources = ["192.0.2.32/28"]\n'
     )
     world.multihook("sync", check=True)
+    return world
+
+
+@pytest.mark.fault("F56")
+def test_an_icmp_error_carries_an_address_of_the_link_that_its_cause_came_by(range_by_two: World) -> None:
+    """By the kernel's default it is that of the interface by which the error leaves."""
     # Nobody is there: the box says so, to the far host.
-    world.box.ip("route add unreachable 192.0.2.40/32")
-    said = world.internet.ns.run("ping", "-c1", "-W1", "-I", "198.18.0.10", "192.0.2.40", check=False).stdout
+    range_by_two.box.ip("route add unreachable 192.0.2.40/32")
+    said = range_by_two.internet.ns.run("ping", "-c1", "-W1", "-I", "198.18.0.10", "192.0.2.40", check=False).stdout
     assert "From 198.51.100.7 " in said, said
+
+
+@pytest.mark.fault("F56")
+def test_what_is_too_big_for_the_lan_is_told_by_the_link_that_it_came_by(range_by_two: World) -> None:
+    """A far host that may not fragment learns the MTU behind this machine, and is heard with what fits."""
+    server = range_by_two.namespace("server")
+    range_by_two.box.ip(
+        "link add dmz0 type veth peer name eth0 netns server", "link set dmz0 mtu 1280 up", "route add 192.0.2.41/32 dev dmz0"
+    )
+    server.ip("link set eth0 mtu 1280 up", "addr add 192.0.2.41/32 dev eth0", "route add default via 192.0.2.33 dev eth0 onlink")
+    ping = ("ping", "-c1", "-W1", "-M", "do", "-I", "198.18.0.10")
+    said = range_by_two.internet.ns.run(*ping, "-s", "1400", "192.0.2.41", check=False).stdout
+    assert "From 198.51.100.7 " in said and "mtu = 1280" in said, said
+    range_by_two.internet.ns.run(*ping, "-s", "1200", "192.0.2.41")
+    assert range_by_two.wrong() == []
 
 
 # --- one link alone, other people's links ---
