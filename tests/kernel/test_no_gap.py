@@ -84,6 +84,14 @@ def reconnected(world: World) -> None:
         world.sessions["ppp1"].reconnect(f"203.0.113.{last}")
 
 
+def flapping(world: World) -> None:
+    """Thirty times as quickly as it goes: the interface gone, then a new one, each with its event."""
+    world.log.clear()
+    for _ in range(30):
+        world.sessions["ppp1"].reconnect()
+    assert len(world.log.lines()) == 60, "one line for each change"
+
+
 def cut_and_back(world: World) -> None:
     world.sessions["ppp1"].down()
     world.sessions["ppp1"].reconnect()
@@ -141,6 +149,7 @@ HAPPENINGS = [
     renewed,
     renumbered,
     reconnected,
+    flapping,
     cut_and_back,
     hung_up,
     moved_to_another_provider,
