@@ -271,6 +271,8 @@ UNANNOUNCED: dict[str, Callable[[Machine], object]] = {
     "an ip-down that is late": lambda machine: machine.dsl.down_event(local="203.0.113.45"),
     "sync": lambda machine: machine.sync(),
     "multihook up": lambda machine: machine.world.multihook("up", "ppp0", check=True),
+    # The kernel took the routes with the address, and that is seen from anywhere.
+    "another link's event": lambda machine: machine.tel.up_event(),
 }
 
 
@@ -279,7 +281,7 @@ UNANNOUNCED: dict[str, Callable[[Machine], object]] = {
 def test_a_change_of_address_that_nobody_told_of_is_repaired(
     machine: Machine, repair: Callable[[Machine], object]
 ) -> None:
-    """By the link's next event, whatever it says, and by sync: twice, since one change may hide another."""
+    """By the next event, whatever it says, and by sync: twice, since one change may hide another."""
     for last in (81, 82):
         machine.dsl.readdress(f"203.0.113.{last}")
         repair(machine)
@@ -392,6 +394,24 @@ def test_each_object_taken_away_is_restored_by_the_next_event_of_its_link(machin
     }
     assert len(taken) == 7
     assert_restored(machine, machine.dsl.up_event, taken)
+
+
+@pytest.mark.fault("F39")
+@pytest.mark.parametrize("how", ["address deleted and back", "link down and up"])
+@pytest.mark.parametrize("whose", ["its own", "another link's"])
+def test_a_table_that_the_kernel_emptied_is_filled_by_the_next_event(machine: Machine, how: str, whose: str) -> None:
+    """The kernel says nothing of the routes that it takes, and address and interface are as they were."""
+    before, box = machine.state(), machine.world.box
+    if how == "link down and up":
+        box.ip("link set ppp0 down", "link set ppp0 up")
+    else:
+        box.ip(*(f"addr {word} 203.0.113.45 peer 203.0.113.1/32 dev ppp0" for word in ("del", "add")))
+    assert machine.world.routes(200) == ["unreachable default proto 109 metric 4294967295"]
+    if whose == "its own":
+        machine.dsl.up_event()
+    else:
+        machine.tel.up_event()
+    assert machine.state() == before
 
 
 @pytest.mark.fault("F38")
