@@ -406,12 +406,13 @@ def test_the_example_publishes_the_address_by_ssh(listening: World) -> None:
         quiet(listening)
         assert len(heard("ssh")) == 1
         assert any(f"notify.d/publish: published {ONE} (before: none)" in line for line in listening.log.lines())
-        ssh.write_text("#!/bin/sh\ncat >/dev/null\necho Host key verification failed. >&2\nexit 255\n")
+        ssh.write_text(f"#!/bin/sh\ncat >/dev/null\necho ssh again >>{HEARD}\necho Host key verification failed. >&2\nexit 255\n")
         program("publish", example.read_text().replace("for pause in 3 6 0", "for pause in 0 0"))
         listening.ppp_up("ppp0", NEW, PEER)
         quiet(listening)
         wait_until("the failure", lambda: any("exit status 255" in line for line in listening.log.lines()), 10)
         assert any("not published: ssh ended with status 255" in line for line in listening.log.lines())
+        assert heard("ssh")[1:] == ["again", "again"]
     finally:
         ssh.unlink()
 

@@ -55,7 +55,7 @@ def test_without_ipv6_nothing_is_missing_and_nothing_is_said(two_lines: World, h
 
 @pytest.mark.fault("F51")
 def test_routing_is_right_for_what_is_not_tracked(two_lines: World) -> None:
-    """`notrack` for everything, as where connection tracking is full or not there: rules by address and device do it."""
+    """`notrack` for everything, as where there is no connection tracking: rules by address and device do it."""
     two_lines.box.nft("""
         table ip raw {
             chain pre { type filter hook prerouting priority raw; notrack; }

@@ -228,7 +228,7 @@ def test_in_a_chroot_and_where_starting_is_forbidden_the_kernel_is_left_alone(wo
 @pytest.mark.fault("F46", "F75")
 @pytest.mark.timeout(240)
 def test_nothing_makes_dpkg_fail(world: World, machine: Machine) -> None:
-    """A wrong configuration, lost or read-only state, a missing library, no rights: each step ends with 0 and one line."""
+    """A wrong configuration, state that is lost or odd, a held lock, a missing library: each step ends with 0 and few words."""
     # A configuration that was there before the package, and is wrong.
     machine.path("/etc/multihook").mkdir()
     machine.path("/etc/multihook/multihook.toml").write_text("[link.dsl\n")

@@ -226,7 +226,7 @@ CASES: dict[str, Case] = {
 }  # fmt: skip
 
 
-@pytest.mark.fault("F41", of=("networkd", "networkd, one switch"))
+@pytest.mark.fault("F38", "F41", of=("networkd", "networkd, one switch"))
 @pytest.mark.fault("F43", of=("among ours", "mwan3", "strongSwan", "foreign default in our table", "our protocol at another's rule", "whole marks", "our marks"))
 @pytest.mark.fault("F45", of=("local gone", "local moved", "main gone"))
 @pytest.mark.fault("F46", of=("no ip", "no conntrack"))
