@@ -228,7 +228,7 @@ class History(RuleBasedStateMachine):
     def is_renumbered(self, line: str, address: str, way: str, kill: tuple[str, int]) -> None:
         """On the interface that is there."""
         if self.house.has_address(line):
-            with self.house.wire.changing():
+            with self.house.wire.changing(again=address):
                 self.house.sessions[line].readdress(address)
         self.deliver(line, self.house.of_session(line), way, kill)
 
@@ -262,7 +262,7 @@ class History(RuleBasedStateMachine):
         """By dhclient-script itself, or beside it."""
         card, house = CARDS[line], self.house
         old = house.address(card)
-        with house.wire.changing():
+        with house.wire.changing(again=address):
             if way == "told":
                 words = {"old_ip_address": old} if old and old != address else {}
                 self.world.dhclient_script(
@@ -298,7 +298,7 @@ class History(RuleBasedStateMachine):
     @happens(address=st.sampled_from(["", *STATICS]), way=WAYS, kill=KILLS)
     def is_set_up(self, address: str, way: str, kill: tuple[str, int]) -> None:
         """The static line, up or down, by ifupdown or by hand."""
-        with self.house.wire.changing():
+        with self.house.wire.changing(again=address):
             if address:
                 self.house.put_on("wan2", address)
             else:

@@ -112,13 +112,17 @@ class Wire:
             self._bound[self.moment] = dict(self._settled)
 
     @contextmanager
-    def changing(self) -> Iterator[None]:
-        """Addresses, or what is promised of them, change inside; before and after are moments of their own."""
+    def changing(self, again: str = "") -> Iterator[None]:
+        """Addresses, or what is promised of them, change inside; before and after are moments of their own.
+
+        again: an address that may be taken away and given anew inside. A run may have seen it gone, so its line is not
+        settled any more, though it looks as before.
+        """
         self._next()
         try:
             yield
         finally:
-            self._next()
+            self.forget_lines_of(frozenset((again,)))
 
     def promise(self, is_promised: bool, untold: frozenset[str] = frozenset()) -> None:
         """From now on every datagram that leaves by a line has a source of that line, and who is bound to an address
