@@ -183,7 +183,7 @@ def _name(problem: OSError) -> str:
 class Flow:
     """Numbered messages at a steady pace between a client and an Echo, counted while something happens.
 
-    As a context manager: runs inside, and gives the last answers a second to arrive at the end.
+    As a context manager: runs inside, and gives the last answers some time to arrive at the end.
     """
 
     ns: Namespace
@@ -193,6 +193,7 @@ class Flow:
     device: str | None = None
     kind: str = "udp"
     interval: float = 0.01  # seconds between messages
+    grace: float = 1.0  # seconds for the last answers
     sent: int = 0
     received: int = 0
     errors: list[str] = field(default_factory=list)  # errno names: not even sent, or connection broken
@@ -240,7 +241,7 @@ class Flow:
                 except OSError as problem:
                     self.errors.append(_name(problem))
             answers = self._collect(max(0.0, following - time.monotonic()), answers)
-        end = time.monotonic() + 1
+        end = time.monotonic() + self.grace
         while self.received < self.sent and time.monotonic() < end:
             answers = self._collect(0.05, answers)
         if self.lost:

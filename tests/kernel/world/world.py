@@ -249,7 +249,7 @@ class World:
     def flow(self, source: str | None = None, device: str | None = None, **more: Any) -> traffic.Flow:
         """A long exchange of the box with FAR; `with world.flow(...) as flow:`, and afterwards flow.lost and so on.
 
-        more: kind="tcp", interval in seconds, ns for another client than the box.
+        more: kind="tcp", interval and grace in seconds (traffic.Flow), ns for another client than the box.
         """
         more.setdefault("to", FAR)
         return traffic.Flow(more.pop("ns", self.box), source=source, device=device, **more)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from world.namespaces import Namespace, run_tool, wait_until
-from world.traffic import Outcome
+from world.traffic import Flow, Outcome
 from world.world import World
 
 from .here import Here
@@ -66,6 +66,11 @@ class Live(World):
     def reach(self, address: str, kind: str = "tcp", pktinfo: bool = True, timeout: float = PATIENCE) -> Any:
         """See World."""
         return super().reach(address, kind, pktinfo, timeout)
+
+    def flow(self, source: str | None = None, device: str | None = None, **more: Any) -> Flow:
+        """See World."""
+        more.setdefault("grace", PATIENCE)
+        return super().flow(source, device, **more)
 
     def ask(self, ns: Namespace, to: str, kind: str) -> None:
         """Send there, and wait a second for an answer, which nobody looks at."""
