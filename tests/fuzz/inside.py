@@ -75,8 +75,10 @@ def fuzzed(name: str, start: list[bytes], end: list[str], minimise: bool) -> Res
         lay(found, [*start, *corpus.read("corpus", name), *corpus.read("cases", name)])
         words = Path(place, "words")
         words.write_text("".join(f'"{escaped(word)}"\n' for word in WORDS))
-        output = run(name, [*end, f"-dict={words}", f"-artifact_prefix={artifacts}/", str(found)])
+        output, status = run(name, [*end, f"-dict={words}", f"-artifact_prefix={artifacts}/", str(found)])
         broken = keep_case(name, artifacts, output)
+        if not broken:
+            check_end(name, output, status)
         kept = corpus.read("corpus", name)
         if minimise and not broken:
             kept = minimised(name, found, place, start)
@@ -84,8 +86,8 @@ def fuzzed(name: str, start: list[bytes], end: list[str], minimise: bool) -> Res
         return Result(name, int(numbers[-1][0]), int(numbers[-1][1]), len(kept), broken)
 
 
-def run(name: str, options: list[str]) -> str:
-    """libFuzzer's output; its end decides nothing, what it leaves behind does."""
+def run(name: str, options: list[str]) -> tuple[str, int]:
+    """libFuzzer's output and exit status."""
     limits = [f"-timeout={HANG_SECONDS}", f"-rss_limit_mb={MOST_MEGABYTES}", f"-max_len={LONGEST_INPUT}"]
     with tempfile.TemporaryDirectory() as place:
         program = Path(place, "again")
@@ -98,9 +100,15 @@ def run(name: str, options: list[str]) -> str:
         )
     output = done.stdout.decode("utf-8", "replace")
     print(f"{name}: {last_line(output)}", flush=True)
-    if "ERROR" not in output and done.returncode:
-        raise FuzzerFailed(f"{output}\n{name}: the fuzzer itself failed with exit status {done.returncode}")
-    return output
+    return output, done.returncode
+
+
+def check_end(name: str, output: str, status: int) -> None:
+    """Raise FuzzerFailed unless inputs were tried, to the end, and reached the product: no artifact is no proof of that."""
+    if status:
+        raise FuzzerFailed(f"{output}\n{name}: the fuzzer itself failed with exit status {status}")
+    if not re.search(r"(?m)^#[1-9]\d*\s+DONE\s+cov: [1-9]", output):
+        raise FuzzerFailed(f"{output}\n{name}: no input was tried to the end, or none reached anything")
 
 
 def last_line(output: str) -> str:
@@ -137,10 +145,10 @@ def minimised(name: str, found: Path, place: str, start: list[bytes]) -> list[by
     """The fewest inputs that reach what all reach together, without what the seeds have anyway."""
     merged = Path(place, "merged")
     merged.mkdir()
-    output = run(name, ["-merge=1", str(merged), str(found)])
+    output, status = run(name, ["-merge=1", str(merged), str(found)])
     inputs = [path.read_bytes() for path in merged.iterdir()]
-    if not inputs:
-        raise FuzzerFailed(f"{output}\n{name}: nothing could be merged")
+    if status or not inputs:
+        raise FuzzerFailed(f"{output}\n{name}: nothing could be merged (exit status {status})")
     kept = corpus.chosen([data for data in inputs if data not in start])
     path = OUT / "corpus" / f"{name}.txt"
     path.parent.mkdir(exist_ok=True)
