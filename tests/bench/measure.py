@@ -99,7 +99,7 @@ def main() -> int:
                 child, inside = rows[name]
                 counts[name] = child.call("count", inside)
             say("instructions counted")
-        traffic = packets.measure(QUICK_PACKET_ROUNDS if quick else PACKET_ROUNDS, quick, say)
+        traffic = packets.measure(QUICK_PACKET_ROUNDS if quick else PACKET_ROUNDS, say)
         loads.append(os.getloadavg()[0])
     except WrongError as error:
         print(f"A row did not do its work:\n{error}", file=sys.stderr)

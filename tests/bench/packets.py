@@ -216,7 +216,7 @@ def _box(number: int, kind: str) -> Child:
 Traffic = dict[tuple[str, int, str], list[Sample]]
 
 
-def measure(rounds: int, quick: bool, say: Callable[[str], None]) -> Traffic:
+def measure(rounds: int, say: Callable[[str], None]) -> Traffic:
     """By what was measured, number of lines and who set it up: seconds for one packet or connection."""
     say("places: packets")
     boxes = {(number, kind): _box(number, kind) for number in SIZES for kind in (BY_HAND, OURS, RULES_ONLY)}
