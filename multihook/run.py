@@ -159,14 +159,7 @@ def run(
     start = monotonic_ns()
     certificate = record.certificate()
     check_namespace(certificate)
-    found = None
-    if not whole and _still_holds(certificate, config):
-        found = survey.of_events(config, door, events)
-        view = found.view(door, certificate)
-        whole = _needs_whole(found, view, certificate, events)
-    if found is None or whole:
-        found = survey.of_everything(config, door, events)
-        view = found.view(door, certificate)
+    found, view = _look(config, door, events, certificate, whole)
     outcome = Outcome(found)
     if is_held() or not config["usable"]:
         _keep(outcome)
@@ -184,8 +177,7 @@ def run(
         _tell_programs(outcome, unspooled)
     _keep(outcome)
     outcome.elapsed = (monotonic_ns() - start) // 1_000_000
-    is_new = any(name not in found.before or not found.before[name].address for name in found.after)
-    if found.whole or named or (outcome.made and is_new):
+    if found.whole or named or (outcome.made and _has_come(found)):
         _publish(outcome)
     if outcome.failures or outcome.is_untold:
         _try(outcome, record.annul, config)  # the next run looks at everything again
@@ -195,17 +187,27 @@ def run(
         _not_saved(outcome, view.unsaved)
     if found.whole or steps:
         outcome.warnings += dict.fromkeys([*engine.remarks(view), *view.remarks])
-    said, before = front.lines(view), front.known()
-    if said != before:
-        front.tell(said, before)
-        _try(outcome, front.keep, said)
+    _tell_front(outcome, view)
     _tell(outcome, events)
-    if unwritten is None:
-        for warning in outcome.warnings:
-            repeats.warn(warning)
-    else:
-        unwritten += outcome.warnings
+    _warn(outcome, unwritten)
     return outcome
+
+
+def _look(
+    config: "Config",
+    door: Door,
+    events: list[tuple[str, Event]],
+    certificate: "record.Certificate | None",
+    whole: bool,
+) -> tuple[Survey, View]:
+    """At the links of these events; at everything when that is asked, or when it is not enough."""
+    if not whole and _still_holds(certificate, config):
+        found = survey.of_events(config, door, events)
+        view = found.view(door, certificate)
+        if not _needs_whole(found, view, certificate, events):
+            return found, view
+    found = survey.of_everything(config, door, events)
+    return found, found.view(door, certificate)
 
 
 def check_namespace(certificate: "record.Certificate | None") -> None:
@@ -394,6 +396,11 @@ def _certify(outcome: Outcome, certificate: "record.Certificate | None", view: V
         _try(outcome, record.certify, earned)
 
 
+def _has_come(found: Survey) -> bool:
+    """Whether a link is here that was not, or had no address."""
+    return any(name not in found.before or not found.before[name].address for name in found.after)
+
+
 def _publish(outcome: Outcome) -> None:
     from multihook import names
 
@@ -402,6 +409,23 @@ def _publish(outcome: Outcome) -> None:
     except OSError as error:
         if not outcome.is_unsaved:
             outcome.warnings.append(f"table names are not written for ip(8): {explain(error)}")
+
+
+def _tell_front(outcome: Outcome, view: View) -> None:
+    """Log which foreign rules stand in front of ours, as far as that is news, and remember it."""
+    said, before = front.lines(view), front.known()
+    if said != before:
+        front.tell(said, before)
+        _try(outcome, front.keep, said)
+
+
+def _warn(outcome: Outcome, unwritten: list[str] | None) -> None:
+    """Log the warnings, or leave them to the caller (see run())."""
+    if unwritten is None:
+        for warning in outcome.warnings:
+            repeats.warn(warning)
+    else:
+        unwritten += outcome.warnings
 
 
 def _tell(outcome: Outcome, events: list[tuple[str, Event]]) -> None:
