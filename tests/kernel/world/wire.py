@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from .namespaces import Namespace
+from .namespaces import Namespace, wait_until
 
 if TYPE_CHECKING:
     from .world import World
@@ -128,14 +128,13 @@ class Wire:
         """From now on every datagram that leaves by a line has a source of that line, and who is bound to an address
         that is there now leaves by the line of that address; or nothing is promised.
 
+        What left before is judged by what was promised then.
+
         untold: addresses whose line nobody has been told of: of who is bound to them the second is not said.
         """
         for doubtful in self._doubtful.values():
             doubtful.clear()
         self.is_promised = is_promised
-        if not is_promised:
-            with self._lock:
-                self._right[self.moment] = None
         there = self._addresses()
         self._settled = {a: {line for line in there if a in there[line]} for on_line in there.values() for a in on_line}
         self.forget_lines_of(untold)
@@ -185,6 +184,17 @@ class Wire:
             sender.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
             sender.sendto(b"", (SINK, port))
 
+    def let_send(self, seconds: float = 10) -> None:
+        """Until each sender has sent more, by new connections too, and by each line that is up something was seen to
+        leave, at most that much later; to be asked where something is promised. What was before forget() does not count.
+        """
+        enough = self.rounds + ROUNDS_BETWEEN + 2
+        wait_until("each sender to send", lambda: self.rounds >= enough)
+        up = {entry["ifname"] for entry in self.world.box.ip_json("link") if {"UP", "LOWER_UP"} <= {*entry["flags"]}}
+        lines = {line for line, addresses in self._addresses().items() if addresses} & up
+        for line in sorted(lines - self._used()):
+            wait_until(f"a datagram to leave by {line}", lambda line=line: line in self._used(), seconds)  # type: ignore[misc]
+
     def close(self) -> None:
         """No more is sent."""
         self._stop.set()
@@ -215,6 +225,10 @@ class Wire:
         for ns, family in self._recorders:
             for entry in ns.nft_json("list", "set", family, "wire", "seen")[0]["set"].get("elem", []):
                 yield (*entry["elem"]["val"]["concat"], entry["elem"]["counter"]["packets"])
+
+    def _used(self) -> set[str]:
+        """The lines by which something left while something was promised of it."""
+        return {line for line, _, moment, _, _ in self._recorded() if self._right.get(moment) is not None}
 
     def seen(self) -> int:
         """How many datagrams were recorded while something was promised of them."""
