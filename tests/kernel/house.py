@@ -65,6 +65,11 @@ gateway = "198.51.100.1"
 table = 204
 [glftpd]
 """
+# Of somebody else; what /etc/nftables.conf has.
+FIREWALL = (
+    "table inet filter { set busy { type ipv4_addr; elements = { 192.0.2.250 }; };"
+    ' chain input { type filter hook input priority 0; policy accept; iifname "ppp9" drop; }; }'
+)
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 # What long tests did, for the last lines of pytest's report (conftest.py).
@@ -339,6 +344,8 @@ class House:
     # -- what is not ours --
 
     def _foreign_things(self) -> None:
+        """They stand all the time, whatever else happens to the house."""
+        before = self.world.snapshot(ours=False)
         self.box.ip(
             "addr add 10.77.0.9/32 dev lo",
             "rule add from 10.77.0.9 lookup 77 priority 500",
@@ -348,10 +355,10 @@ class House:
             "route add unreachable 172.31.0.0/16",
             f"route add 172.30.0.0/16 via {self.lan.router} dev lan0 proto static",
         )
-        self.box.nft(
-            "table inet filter { set busy { type ipv4_addr; elements = { 192.0.2.250 }; };"
-            ' chain input { type filter hook input priority 0; policy accept; iifname "ppp9" drop; }; }'
-        )
+        self.box.nft(FIREWALL)
+        there = self.world.snapshot(ours=False)
+        self._theirs = {part: [one for one in there[part] if one not in before[part]] for part in there}
+        assert all(self._theirs[part] for part in ("rules4", "routes4", "addresses", "nft")), self._theirs
 
     def foreign(self) -> dict[str, Any]:
         """All that others own, and what the kernel answers to them."""
@@ -367,6 +374,11 @@ class House:
             )
         }  # fmt: skip
         return found
+
+    def damaged(self, found: dict[str, Any]) -> dict[str, list[Any]]:
+        """What others have all the time and is not in an answer of foreign() as it was."""
+        lost = {part: [one for one in things if one not in found[part]] for part, things in self._theirs.items()}
+        return {part: things for part, things in lost.items() if things}
 
     # -- what is left --
 
