@@ -3,7 +3,8 @@
 Files of the old and of the new version stand side by side then, so this imports few of them.
 """
 
-from posix import environ, umask
+import sys
+from posix import environ, execv, umask
 
 from multihook import spool
 from multihook.sources import VARIABLES
@@ -21,4 +22,7 @@ def keep(arguments: list[str]) -> bool:
     if source in VARIABLES:
         spool.prepare()
         spool.put(spool.Told(source, arguments[1:], spool.pick(environ, VARIABLES[source])))
+        if not spool.is_upgrading():
+            # postinst's sync may have looked at the spool a moment too early.  Anew: these modules may be the old ones.
+            execv(sys.orig_argv[0], sys.orig_argv)
     return True

@@ -924,6 +924,24 @@ def test_while_the_package_is_replaced_hooks_only_record(links: World) -> None:
     assert waiting() == []
 
 
+@pytest.mark.fault("F13")
+def test_an_event_that_is_recorded_as_the_replacement_ends_is_applied_all_the_same(links: World) -> None:
+    """It saw the mark; when it reached the spool, postinst had taken the mark away and synchronised."""
+    MARK.write_text(f"{boot()}\n{int(uptime())}\n")
+    links.sessions["ppp0"].readdress(OTHER)
+    trace = Path("/tmp/rig/trace")
+    slow = ("strace", "-qq", "-o", str(trace), "-e", "trace=rename", "-e", "inject=rename:signal=SIGSTOP:when=1")
+    late = links.box.popen(*event("ip-up", "ppp0", OTHER, *slow))
+    wait_until("it to stop", lambda: trace.exists() and "stopped by SIGSTOP" in trace.read_text())
+    MARK.unlink()
+    (pid,) = [int(line.split()[0]) for line in links.box.run("ps", "-eo", "pid,stat,args").stdout.splitlines()[1:]
+              if line.split()[1].startswith(("T", "t")) and "/usr/lib/multihook/event" in line and "strace" not in line]  # fmt: skip
+    os.kill(pid, signal.SIGCONT)
+    assert late.wait(10) == 0
+    assert links.routes(200)[0] == f"default dev ppp0 proto 109 scope link src {OTHER}"
+    assert waiting() == [] and in_line(links)
+
+
 VOID = {
     "ten minutes old": lambda: f"{boot()}\n{int(uptime()) - 601}\n",
     "of another boot": lambda: f"00000000-1111-2222-3333-444444444444\n{int(uptime())}\n",
