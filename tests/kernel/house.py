@@ -18,20 +18,17 @@ import subprocess
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from state import RUN, SPOOL, VAR
+
 from world import World
 from world.observe import steady
-from world.ppp import Session
+from world.ppp import EVENT, PEER, Session
 from world.wire import Wire
 
-RUN, VAR = Path("/run/multihook"), Path("/var/lib/multihook")
-PRIVATE = RUN / "private"
-SPOOL = PRIVATE / "spool"
 MULTILINK, GLFTPD = Path("/etc/multilink.conf"), Path("/etc/glftpd.conf")
 NOTIFY = Path("/etc/multihook/notify.d")
 THEIRS = b"# glFTPd\nsitename_long\tMy[:space:]Site\nshutdown\t0\n"
-EVENT = "/usr/lib/multihook/event"
 
-PEER = "203.0.113.1"
 SESSIONS = [f"203.0.113.{n}" for n in range(10, 14)]  # of both sessions: an address may change hands
 LEASES = [f"198.51.100.{n}" for n in range(100, 104)]  # of both cards on the segment
 STATICS = ["192.0.2.7", "192.0.2.8"]

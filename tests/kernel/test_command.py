@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from two_lines import CABLE, CONFIG, ONE, PEER, ROUTER, TWO
+from two_lines import CABLE, CONFIG, ONE, ROUTER, TWO
 
 from world import World
 from world.namespaces import Namespace
 from world.observe import snapshot
-from world.ppp import open_tun
+from world.ppp import PEER, open_tun
 
 LOCK = Path("/run/multihook/private/lock")
 EMPTY = {"rules4": [], "rules6": [], "routes4": [], "routes6": [], "group": [], "nft": []}

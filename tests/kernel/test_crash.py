@@ -16,23 +16,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from state import CANARY, LOCK, MARK, PRIVATE, RUN, SPOOL, VAR, clear_away, damage, in_line, leftovers, records, waiting
 
 from world import World
 from world.namespaces import wait_until
+from world.ppp import EVENT, PEER, event
 
-PEER = "203.0.113.1"
 ONE, OTHER, TWO, THREE = "203.0.113.45", "203.0.113.77", "203.0.113.46", "203.0.113.47"
 CONFIG = "".join(f'[link.l{n}]\ninterface = "ppp{n}"\ntable = {200 + n}\n' for n in range(3))
-RUN, VAR = Path("/run/multihook"), Path("/var/lib/multihook")
-PRIVATE = RUN / "private"
-SPOOL, LOCK, MARK = PRIVATE / "spool", PRIVATE / "lock", PRIVATE / "upgrading"
-EVENT = "/usr/lib/multihook/event"
-STATE_FOLDERS = (RUN, VAR, Path("/etc/iproute2"))
-
-
-def event(script: str, interface: str, local: str, *before: str) -> list[str]:
-    """The command line of one event of pppd."""
-    return [*before, EVENT, "pppd", script, interface, "/dev/pts/9", "0", local, PEER, ""]
 
 
 def ours(world: World) -> dict[str, list[str]]:
@@ -42,33 +33,6 @@ def ours(world: World) -> dict[str, list[str]]:
     routes = sorted(json.dumps({k: v for k, v in r.items() if k != "flags"}) for r in listed)
     group = sorted(entry["ifname"] for entry in world.box.ip_json("link", "show", "group", "109"))
     return {"rules": rules, "routes": routes, "group": group}
-
-
-def records() -> dict[str, str]:
-    """The leases, without the words and times that tell their history."""
-    history = ("since ", "changed ", "former ", "reason ", "source ")
-    return {
-        path.name: "\n".join(line for line in path.read_text().splitlines() if not line.startswith(history))
-        for path in (RUN / "leases").glob("*.inet")
-    }
-
-
-def waiting() -> list[str]:
-    """Events in the spool that are whole."""
-    return [name for name in os.listdir(SPOOL) if not name.endswith(".new")] if SPOOL.is_dir() else []
-
-
-def leftovers() -> list[Path]:
-    """Temporary files that a killed run could not put in their place."""
-    return [path for top in STATE_FOLDERS for path in top.rglob("*.new")]
-
-
-def in_line(world: World) -> bool:
-    """Whether `status` finds nothing wrong."""
-    done = world.multihook("status", "--json")
-    assert done.stderr == "", done.stderr
-    report = json.loads(done.stdout)
-    return report["differences"] == [] and not waiting()
 
 
 @pytest.fixture
@@ -580,14 +544,6 @@ def changed(world: World, number: int) -> None:
     world.settle(1)
 
 
-def said(world: World) -> list[str]:
-    """What was logged beside the changes; nothing of ours ever breaks."""
-    entries = world.log.entries()
-    world.log.clear()
-    assert not [entry for entry in entries if "internal error" in entry.text or "Traceback" in entry.text], entries
-    return [entry.text for entry in entries if entry.severity != "info"]
-
-
 @pytest.mark.fault("F17")
 @pytest.mark.parametrize("copy", [True, False], ids=["with state", "without state"])
 @pytest.mark.parametrize("disk", ["full", "no inode", "read-only"])
@@ -598,7 +554,7 @@ def test_routing_goes_on_without_a_writable_run(links: World, disk: str, copy: b
         if disk == "read-only":
             subprocess.run(["mount", "-o", "remount,ro", str(RUN)], check=True)
         changed(links, 0)
-        first = said(links)
+        first = links.log.problems()
         assert 1 <= len(first) <= 2 and all("state is not saved" in line for line in first), first
         for number in range(1, 4):
             changed(links, number)
@@ -625,59 +581,12 @@ def test_routing_goes_on_without_a_writable_folder_elsewhere(links: World, targe
                 changed(links, number)
             done = links.multihook("sync")
             assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
-            assert len(said(links)) <= 1
+            assert len(links.log.problems()) <= 1
     links.multihook("sync", check=True)
     assert in_line(links)
 
 
 # --- damaged state ---
-
-CANARY = Path("/tmp/rig/somebody-elses")
-
-
-def damage(path: Path, way: str) -> None:
-    """Do that to a file of ours."""
-    content = path.read_bytes() if path.is_file() else b""
-    if way == "empty":
-        path.write_bytes(b"")
-    elif way.startswith("cut at "):
-        path.write_bytes(content[: len(content) * int(way[7:]) // 100])
-    elif way == "noise":
-        path.write_bytes(random.Random(3).randbytes(max(len(content), 64)))
-    elif way == "flipped":
-        middle = len(content) // 2
-        path.write_bytes(content[:middle] + bytes((content[middle] ^ 0x55,)) + content[middle + 1 :] if content else b"\x55")
-    elif way == "longer":
-        path.write_bytes(content + b"\0more\n")
-    elif way == "huge":
-        path.write_bytes(content + b"x" * (3 << 20))
-    elif way == "foreign owner":
-        os.chown(path, 65534, 65534)
-    elif way == "writable by all":
-        path.chmod(0o666)
-    elif way == "numbers":
-        path.write_bytes(bytes(c if c not in b"0123456789" else ord("9") for c in content))
-    else:
-        path.unlink(missing_ok=True)
-        if way == "fifo":
-            os.mkfifo(path)
-        elif way == "folder":
-            path.mkdir()
-        elif way == "full folder":
-            path.mkdir()
-            (path / "x").touch()
-        elif way == "symlink":
-            CANARY.write_bytes(content or b"somebody else's\n")
-            path.symlink_to(CANARY)
-        elif way == "dangling symlink":
-            path.symlink_to("/tmp/rig/nowhere")
-        elif way == "device":
-            path.symlink_to("/dev/zero")
-        elif way == "socket":
-            subprocess.run(["python3", "-c", f"import socket; socket.socket(socket.AF_UNIX).bind({str(path)!r})"], check=True)
-        else:
-            assert way == "missing"
-
 
 WAYS = (
     "empty", "cut at 10", "cut at 50", "cut at 99", "noise", "flipped", "longer", "huge", "numbers", "foreign owner", "writable by all",
@@ -688,14 +597,6 @@ FILES = (
     PRIVATE / "image", VAR / "tables", VAR / "last-good.json", Path("/etc/iproute2/rt_tables.d/multihook.conf"),
     Path("/etc/iproute2/rt_protos.d/multihook.conf"),
 )  # fmt: skip
-
-
-def clear_away(path: Path) -> None:
-    """Whatever stands there goes."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 @pytest.mark.fault("F18")
@@ -720,7 +621,7 @@ def test_damaged_state_is_as_good_as_none(links: World, path: Path) -> None:
         damage(path, way)
         before = CANARY.read_bytes()
         changed(links, number)
-        assert len(said(links)) <= 1, way
+        assert len(links.log.problems()) <= 1, way
         done = links.multihook("status")
         assert "Traceback" not in done.stderr and done.returncode in (0, 1), (way, done)
         assert CANARY.read_bytes() == before and not Path("/tmp/rig/nowhere").exists(), way
@@ -728,7 +629,7 @@ def test_damaged_state_is_as_good_as_none(links: World, path: Path) -> None:
             done = links.multihook("sync")
             assert "Traceback" not in done.stderr and done.returncode in (0, 1), (way, done)
         clear_away(path)
-        said(links)
+        links.log.problems()
     links.multihook("sync", check=True)
     assert in_line(links) and leftovers() == []
 
@@ -745,11 +646,11 @@ def test_damaged_state_of_adopted_links_is_as_good_as_none(world: World, path: P
     for way in WAYS:
         damage(path, way)
         world.sessions["ppp0"].up_event()
-        said(world)
+        world.log.problems()
         clear_away(path)
         done = world.multihook("sync")
         assert done.returncode == 0 and ours(world) == before, (way, done.stderr)
-        said(world)
+        world.log.problems()
 
 
 FOLDERS = (RUN, PRIVATE, SPOOL, RUN / "leases", VAR)
@@ -781,7 +682,7 @@ def test_folders_that_are_gone_or_foreign_do_not_stop_routing(links: World, path
         elif way == "mode 000":
             path.chmod(0)
         changed(links, number)
-        lines = said(links)
+        lines = links.log.problems()
         assert len(lines) <= 2, (way, lines)
         assert list(elsewhere.iterdir()) == [], way
         done = links.multihook("status")
@@ -794,9 +695,9 @@ def test_folders_that_are_gone_or_foreign_do_not_stop_routing(links: World, path
             shutil.move(aside, path)
         os.chown(path, 0, 0)
         path.chmod(0o700 if PRIVATE in (path, path.parent) else 0o755)
-        said(links)
+        links.log.problems()
         links.multihook("sync", check=True)
-        said(links)
+        links.log.problems()
     assert in_line(links)
 
 
@@ -827,7 +728,7 @@ def test_a_damaged_event_in_the_spool_makes_the_next_run_look_at_everything(link
         damage(SPOOL / name, way)
         links.sessions["ppp1"].up_event()
         assert links.routes(200)[0] == f"default dev ppp0 proto 109 scope link src {address}", way
-        assert len(said(links)) <= 1, way
+        assert len(links.log.problems()) <= 1, way
         assert waiting() == [] or way == "folder", way
         clear_away(SPOOL / name)
     assert in_line(links)
@@ -845,7 +746,7 @@ def test_state_of_another_python_is_not_believed(links: World) -> None:
             assert other != header
             path.write_bytes(other + b"\n" + zlib.crc32(body).to_bytes(4, "big") + body)
             changed(links, 3 * turn + number)
-            assert said(links) == []
+            assert links.log.problems() == []
     assert in_line(links)
 
 
@@ -882,7 +783,7 @@ def test_clocks_that_jump_change_nothing(links: World) -> None:
     os.utime(config, (0, 0))
     links.sessions["ppp1"].up_event()
     assert links.routes(299)[0] == f"default dev ppp1 proto 109 scope link src {TWO}"
-    assert in_line(links) and said(links) == []
+    assert in_line(links) and links.log.problems() == []
 
 
 @pytest.mark.fault("F11", "F67")
@@ -962,7 +863,7 @@ def test_a_mark_that_is_void_holds_nobody_back(links: World, kind: str) -> None:
     """An upgrade that died must not keep hooks from working for ever."""
     MARK.write_bytes(VOID[kind]().encode("latin-1"))
     changed(links, 0)
-    assert said(links) == [] and waiting() == []
+    assert links.log.problems() == [] and waiting() == []
 
 
 @pytest.mark.parametrize("way", ["fifo", "folder", "dangling symlink", "foreign owner", "writable by all", "device"])
@@ -971,7 +872,7 @@ def test_a_mark_that_is_not_roots_plain_file_holds_nobody_back(links: World, way
     MARK.write_text(f"{boot()}\n{int(uptime())}\n")
     damage(MARK, way)
     changed(links, 0)
-    assert said(links) == []
+    assert links.log.problems() == []
     clear_away(MARK)
 
 
@@ -996,7 +897,7 @@ def test_a_hook_that_begins_while_the_files_are_missing_waits_for_them(links: Wo
     MARK.unlink()
     links.sessions["ppp1"].up_event()
     assert links.routes(200)[0] == f"default dev ppp0 proto 109 scope link src {OTHER}"
-    assert said(links) == []
+    assert links.log.problems() == []
 
 
 @pytest.mark.fault("F13")

@@ -19,10 +19,8 @@ from typing import Any, NamedTuple
 import pytest
 from house import (
     CONFIGURATION,
-    EVENT,
     LEASES,
     NOTIFY,
-    PRIVATE,
     RANGE,
     REPORT,
     SESSIONS,
@@ -31,9 +29,11 @@ from house import (
     Tidings,
     assert_same,
 )
+from state import PRIVATE
 
 from world import World
 from world.namespaces import wait_until
+from world.ppp import EVENT
 
 IS_LONG = bool(os.environ.get("MULTIHOOK_LONG"))
 POINTS = 10_000 if IS_LONG else 8  # of each kind of run, at most

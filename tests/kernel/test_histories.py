@@ -31,14 +31,10 @@ from house import (
     LEASES,
     LINES,
     NOTIFY,
-    PRIVATE,
     RANGE,
     REPORT,
-    RUN,
     SESSIONS,
-    SPOOL,
     STATICS,
-    VAR,
     House,
     Tidings,
     assert_same,
@@ -47,6 +43,7 @@ from house import (
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+from state import PRIVATE, RUN, SPOOL, VAR
 
 from world.namespaces import run_tool
 from world.world import Pristine, World

@@ -9,11 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
-from test_crash import PRIVATE, event, said
-from two_lines import BOUND_SECONDS, EVENT, ONE, by_own_line, ours
+from state import PRIVATE
+from two_lines import BOUND_SECONDS, ONE, by_own_line, ours
 
 from world import World
 from world.namespaces import wait_until
+from world.ppp import EVENT, event
 
 
 @pytest.mark.fault("F22")
@@ -40,7 +41,7 @@ def test_where_no_process_can_be_started_routing_is_right_all_the_same(two_lines
         assert time.monotonic() - start < BOUND_SECONDS
         assert two_lines.routes(200)[0] == f"default dev ppp0 proto 109 scope link src {address}", table
         assert ours(two_lines, address) and not ours(two_lines, ONE)
-        problems = said(two_lines)
+        problems = two_lines.log.problems()
         assert len(problems) == (1 if table == "as it was" else 2), problems
         assert all(any(program in line for program in programs) for line in problems), problems
     # With processes again the next event of any link makes what was missing.
@@ -71,7 +72,7 @@ def test_a_program_of_notify_d_that_becomes_a_daemon_holds_nothing_of_ours(two_l
             held = {os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()}
             assert not [name for name in held if "multihook" in name or name.startswith("socket:")], held
         assert not [line for line in Path("/proc/locks").read_text().splitlines() if line.split()[4] in map(str, daemons)]
-        assert said(two_lines) == []
+        assert two_lines.log.problems() == []
     finally:
         for pid in pids.read_text().split() if pids.exists() else ():
             subprocess.run(["kill", "-9", pid], check=False)
@@ -117,6 +118,6 @@ def test_variables_twice_without_a_name_or_value_and_of_no_text(two_lines: World
         assert (done.returncode, done.stdout, done.stderr) == (0, b"", b""), what
         assert time.monotonic() - start < 3, what
         assert two_lines.snapshot(foreign=False) == ours_before, what
-        problems = said(two_lines)
+        problems = two_lines.log.problems()
         assert len(problems) <= 2 and all(line.isascii() and line.isprintable() and len(line) < 1000 for line in problems), (what, problems)
     by_own_line(two_lines, ("tcp",))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from two_lines import CABLE, CONFIG, EVENT, GUARD, ONE, PEER, ROUTER, by_own_line, ours
+from two_lines import CABLE, CONFIG, GUARD, ONE, ROUTER, by_own_line, ours
 
 from world import World
+from world.ppp import EVENT, PEER
 
 
 @pytest.mark.fault("F14")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from test_crash import event, said
-from test_quiet import silence
-from test_right_link import AT_ONCE, REFUSALS, ask, bound_sockets
-from two_lines import CABLE, CONFIG, EVENT, ONE, by_own_line, ours
+from two_lines import CABLE, CONFIG, ONE, by_own_line, ours
 
 from world import World
+from world.observe import silence
+from world.ppp import EVENT, event
+from world.traffic import AT_ONCE, REFUSALS, ask, bound_sockets
 
 
 @pytest.mark.fault("F45")
@@ -49,7 +49,7 @@ def test_without_ipv6_nothing_is_missing_and_nothing_is_said(two_lines: World, h
     for words in (["sync"], ["status"], ["flush"], ["sync"]):
         done = two_lines.box.run(*before, "/usr/bin/multihook", *words)
         assert done.returncode == 0 and done.stderr == "", words
-    assert said(two_lines) == []
+    assert two_lines.log.problems() == []
     by_own_line(two_lines, ("tcp",))
 
 

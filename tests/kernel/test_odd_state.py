@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_crash import CANARY, PRIVATE, RUN, VAR, clear_away, damage, leftovers, said
-from two_lines import ONE, PEER, TWO
+from state import CANARY, PRIVATE, RUN, VAR, clear_away, damage, leftovers
+from two_lines import ONE, TWO
 
 from world import World
-from world.ppp import Session
+from world.ppp import PEER, Session
 
 LINKS = "".join(f'[link.l{n}]\ninterface = "ppp{n}"\ntable = {200 + n}\n' for n in range(2))
 PROGRAM = Path("/etc/multihook/notify.d/record")
@@ -84,12 +84,12 @@ def test_damaged_state_of_features_and_programs_is_as_good_as_none(rich: World) 
         assert {rule["src"] for rule in rich.box.ip_json("rule", "show", "priority", "7400")} == {address, TWO}, what
         assert f"active_addr {address}\n" in Path("/etc/multilink.conf").read_text(), what
         rich.settle(5)
-        assert CANARY.read_bytes() == before and len(said(rich)) <= 2, what
+        assert CANARY.read_bytes() == before and len(rich.log.problems()) <= 2, what
         if way == "full folder":
             done = rich.multihook("status")
             assert "Traceback" not in done.stderr and done.returncode in (0, 1), (what, done)
         clear_away(path)
-        said(rich)
+        rich.log.problems()
     rich.multihook("sync", check=True)
     rich.settle(5)
     assert rich.multihook("status").returncode == 0 and leftovers() == []

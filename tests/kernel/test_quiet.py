@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from world import World
 from world.namespaces import wait_until
+from world.observe import KEPT, files, silence
 
 ONE, TWO, CABLE, ROUTER, PEER = "203.0.113.45", "203.0.113.46", "198.51.100.7", "198.51.100.1", "203.0.113.1"
 CONFIG = """
@@ -32,39 +32,10 @@ sources = ["192.0.2.32/28"]
 networks = ["10.0.0.0/8"]
 """
 EVENT = ("/usr/lib/multihook/event", "pppd", "ip-up", "ppp0", "/dev/pts/9", "0", ONE, PEER, "")
-KEPT = ("/run/multihook", "/var/lib/multihook", "/etc/multihook", "/etc/iproute2")
 LEASE = {
     "new_ip_address": CABLE, "new_subnet_mask": "255.255.255.0", "new_routers": ROUTER,
     "new_domain_name_servers": "198.18.0.53", "new_dhcp_server_identifier": ROUTER, "old_ip_address": CABLE,
 }  # fmt: skip
-
-
-def files() -> dict[str, tuple[object, ...]]:
-    """Everything that writing, replacing, touching or creating changes, of every file and folder; not who read it."""
-    found = {}
-    for top in KEPT:
-        for path in [Path(top), *Path(top).rglob("*")]:
-            status = os.lstat(path)
-            content = path.read_bytes() if path.is_file() else b""
-            # filelock, which the console uses, truncates the lock that is empty.
-            times = () if path.name == "lock" else (status.st_mtime_ns, status.st_ctime_ns)
-            found[str(path)] = (status.st_ino, status.st_mode, status.st_uid, status.st_size, *times, content)
-    return found
-
-
-@contextmanager
-def silence(world: World, what: str = "it") -> Iterator[None]:
-    """Meanwhile the kernel reports no change, no file or folder is touched, and no line is logged."""
-    world.log.clear()
-    before = files()
-    with world.ip_monitor() as heard:
-        yield
-    assert heard == [], f"{what} changed the kernel"
-    after = files()
-    assert after.keys() == before.keys(), f"{what} made or removed files"
-    for path, value in before.items():
-        assert after[path] == value, f"{what} touched {path}"
-    assert world.log.lines(identifier=None) == [], f"{what} logged"
 
 
 def dhclient(world: World, reason: str, **variables: str) -> None:

@@ -5,20 +5,15 @@ Each packet is counted where it arrives, at a provider that knows which sources 
 
 import errno
 import socket
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
 from world import World
 from world.namespaces import Namespace, wait_until
-from world.traffic import PORT, Echo, dial, tcp, udp
+from world.traffic import AT_ONCE, PORT, REFUSALS, Echo, ask, bound_sockets, dial, tcp, udp
 from world.world import FAR
 
 KINDS = ("tcp", "udp", "icmp")
-AT_ONCE = 0.15  # seconds: what the kernel refuses by itself takes none
-REFUSALS = {"ENETUNREACH", "EHOSTUNREACH", "ENODEV"}
 CONFIGURATION = """
 [link.cable]
 interface = "wan1"
@@ -302,39 +297,6 @@ def test_a_smaller_mtu_behind_the_provider_is_heard_by_its_link_and_counts_for_i
 
 
 # --- links that go ---
-
-
-@contextmanager
-def bound_sockets(world: World, address: str, device: str) -> Iterator[dict[str, socket.socket]]:
-    """Sockets that were bound while the link was well."""
-    made = {}
-    try:
-        for kind, number in (("tcp", socket.SOCK_STREAM), ("udp", socket.SOCK_DGRAM)):
-            made[f"{kind} by address"] = dial(world.box, number, address, None, 0.2)
-            made[f"{kind} by device"] = dial(world.box, number, None, device, 0.2)
-            made[f"{kind} by both"] = dial(world.box, number, address, device, 0.2)
-        yield made
-    finally:
-        for sock in made.values():
-            sock.close()
-
-
-def ask(world: World, sock: socket.socket) -> tuple[str, float]:
-    """Try to reach a far host: (errno name or "" when it answered, seconds); no provider saw any of it."""
-    far = world.internet.fresh_host()
-    start = time.monotonic()
-    try:
-        if sock.type == socket.SOCK_STREAM:
-            sock.connect((far, 7))
-        else:
-            sock.sendto(b"ask", (far, 7))
-            sock.recv(9)
-        error = ""
-    except OSError as problem:
-        error = errno.errorcode[problem.errno] if problem.errno else "ETIMEDOUT"
-    taken = time.monotonic() - start
-    assert world.seen(far) == [], error
-    return error, taken
 
 
 def take_away(world: World, how: str) -> str:

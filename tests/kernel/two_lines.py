@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from world import World
+from world.ppp import PEER
 
 CONFIG = """
 [link.dsl]
@@ -15,8 +16,7 @@ table = 201
 gateway = "198.51.100.1"
 """
 
-EVENT = "/usr/lib/multihook/event"
-ONE, TWO, PEER, CABLE, ROUTER = "203.0.113.45", "203.0.113.46", "203.0.113.1", "198.51.100.7", "198.51.100.1"
+ONE, TWO, CABLE, ROUTER = "203.0.113.45", "203.0.113.46", "198.51.100.7", "198.51.100.1"
 GUARD = ["unreachable default proto 109 metric 4294967295"]
 BOUND_SECONDS = 6.5  # as in test_harmless.py
 

@@ -12,12 +12,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .namespaces import Namespace, wait_until
 
+if TYPE_CHECKING:
+    from .world import World
+
 PROTOCOL = "109"  # rt_proto as shipped, and the interface group
 NFT_TABLE = "multihook"
+KEPT = ("/run/multihook", "/var/lib/multihook", "/etc/multihook", "/etc/iproute2")
 # rtm_type in linux/rtnetlink.h
 _TYPES = {"2": "local", "3": "broadcast", "4": "anycast", "5": "multicast", "6": "blackhole", "7": "unreachable",
           "8": "prohibit", "9": "throw"}
@@ -204,6 +208,13 @@ class Log:
         """The texts alone."""
         return [entry.text for entry in self.entries(identifier)]
 
+    def problems(self) -> list[str]:
+        """What multihook logged beside changes, which is forgotten then; nothing of it ever breaks."""
+        entries = self.entries()
+        self.clear()
+        assert not [entry for entry in entries if "internal error" in entry.text or "Traceback" in entry.text], entries
+        return [entry.text for entry in entries if entry.severity != "info"]
+
     def clear(self) -> None:
         """Forget what was logged so far."""
         self._flush()
@@ -217,3 +228,31 @@ class Log:
         self._own.close()
         self._sock.close()
         Path(self.path).unlink(missing_ok=True)
+
+
+def files() -> dict[str, tuple[object, ...]]:
+    """Everything that writing, replacing, touching or creating changes, of every file and folder; not who read it."""
+    found = {}
+    for top in KEPT:
+        for path in [Path(top), *Path(top).rglob("*")]:
+            status = os.lstat(path)
+            content = path.read_bytes() if path.is_file() else b""
+            # filelock, which the console uses, truncates the lock that is empty.
+            times = () if path.name == "lock" else (status.st_mtime_ns, status.st_ctime_ns)
+            found[str(path)] = (status.st_ino, status.st_mode, status.st_uid, status.st_size, *times, content)
+    return found
+
+
+@contextmanager
+def silence(world: World, what: str = "it") -> Iterator[None]:
+    """Meanwhile the kernel reports no change, no file or folder is touched, and no line is logged."""
+    world.log.clear()
+    before = files()
+    with world.ip_monitor() as heard:
+        yield
+    assert heard == [], f"{what} changed the kernel"
+    after = files()
+    assert after.keys() == before.keys(), f"{what} made or removed files"
+    for path, value in before.items():
+        assert after[path] == value, f"{what} touched {path}"
+    assert world.log.lines(identifier=None) == [], f"{what} logged"

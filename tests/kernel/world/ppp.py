@@ -23,6 +23,14 @@ TUNSETIFF = 0x400454CA
 IFF_TUN, IFF_NO_PI = 0x0001, 0x1000
 MTU = 1492
 
+EVENT = "/usr/lib/multihook/event"
+PEER = "203.0.113.1"
+
+
+def event(script: str, interface: str, local: str, *before: str) -> list[str]:
+    """The command line of one event of pppd."""
+    return [*before, EVENT, "pppd", script, interface, "/dev/pts/9", "0", local, PEER, ""]
+
 
 def open_tun(ns: Namespace, name: str) -> int:
     """Make a tun device in that namespace; it lives as long as the descriptor that is returned."""

@@ -9,13 +9,21 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from .namespaces import Namespace
 
+if TYPE_CHECKING:
+    from .world import World
+
 IP_PKTINFO = 8
 PORT = 7  # echo, RFC 862
+AT_ONCE = 0.15  # seconds: what the kernel refuses by itself takes none
+REFUSALS = {"ENETUNREACH", "EHOSTUNREACH", "ENODEV"}
 
 
 class Echo:
@@ -266,3 +274,36 @@ class Flow:
         octets += len(data)
         self.received += octets // 8
         return octets % 8
+
+
+@contextmanager
+def bound_sockets(world: World, address: str, device: str) -> Iterator[dict[str, socket.socket]]:
+    """Sockets that were bound while the link was well."""
+    made = {}
+    try:
+        for kind, number in (("tcp", socket.SOCK_STREAM), ("udp", socket.SOCK_DGRAM)):
+            made[f"{kind} by address"] = dial(world.box, number, address, None, 0.2)
+            made[f"{kind} by device"] = dial(world.box, number, None, device, 0.2)
+            made[f"{kind} by both"] = dial(world.box, number, address, device, 0.2)
+        yield made
+    finally:
+        for sock in made.values():
+            sock.close()
+
+
+def ask(world: World, sock: socket.socket) -> tuple[str, float]:
+    """Try to reach a far host: (errno name or "" when it answered, seconds); no provider saw any of it."""
+    far = world.internet.fresh_host()
+    start = time.monotonic()
+    try:
+        if sock.type == socket.SOCK_STREAM:
+            sock.connect((far, PORT))
+        else:
+            sock.sendto(b"ask", (far, PORT))
+            sock.recv(9)
+        error = ""
+    except OSError as problem:
+        error = errno.errorcode[problem.errno] if problem.errno else "ETIMEDOUT"
+    taken = time.monotonic() - start
+    assert world.seen(far) == [], error
+    return error, taken
