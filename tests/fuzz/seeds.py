@@ -19,7 +19,7 @@ TESTS = Path(__file__).resolve().parent.parent
 TOP = TESTS.parent
 sys.path.append(str(TESTS / "plain"))  # behind everything: only the painted kernel is wanted of it
 
-from test_facts import Painted, Socket, attribute, message, painted  # noqa: E402
+from painted_kernel import Painted, Socket, attribute, message, painted  # noqa: E402
 
 # Where the environment begins that a hook of each was started with.
 SAID = {

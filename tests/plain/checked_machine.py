@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_facts import Painted
+from painted_kernel import Painted
 
 from multihook import checks, leases, record, survey
 from multihook.checks import machine as checked

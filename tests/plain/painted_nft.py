@@ -1,6 +1,6 @@
 """The part of a painted kernel that is nf_tables: our one table, made by text and changed by messages.
 
-Imports only what is built into the interpreter (see test_facts.py), and builds its messages by itself.
+Imports only what is built into the interpreter (see painted_kernel.py), and builds its messages by itself.
 """
 
 from _socket import AF_INET, inet_pton

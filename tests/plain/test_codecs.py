@@ -6,7 +6,7 @@ import socket
 import struct
 
 import pytest
-from test_facts import Painted, attribute, message, not_permitted, number, pack, painted
+from painted_kernel import Painted, attribute, message, not_permitted, number, pack, painted
 
 from multihook.address import INET
 from multihook.kernel import interfaces, routes, rtnetlink, rules

@@ -1,7 +1,7 @@
 """A foreign rule in front of ours that takes every packet: found, said once, and nothing else is called one."""
 
 import pytest
-from test_facts import OURS, Painted
+from painted_kernel import OURS, Painted
 from test_run import Machine, both_up, bound, machine, machines  # noqa: F401
 
 from multihook import front

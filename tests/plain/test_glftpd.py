@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_facts import Painted
+from painted_kernel import Painted
 from test_routing import lease, view_of
 
 from multihook import engine, files, journal

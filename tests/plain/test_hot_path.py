@@ -50,10 +50,10 @@ from multihook.features import routing
 def note(priority, line):
     found["log"].append((priority, line))
 journal.write = note
-import test_facts
-sys.modules.pop("test_facts")
+import painted_kernel
+sys.modules.pop("painted_kernel")
 sys.modules.pop("painted_nft")
-kernel = test_facts.Painted()
+kernel = painted_kernel.Painted()
 routing.name_of = kernel.name
 hook.Door = kernel.door
 hook.signal = lambda *_: None

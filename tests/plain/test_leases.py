@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from test_facts import DEPRECATED, SECONDARY, Painted, address
+from painted_kernel import DEPRECATED, SECONDARY, Painted, address
 
 from multihook import files, leases, sources
 from multihook.address import INET, text

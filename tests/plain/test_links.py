@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from test_facts import Painted, address
+from painted_kernel import Painted, address
 
 from multihook import leases, links, paths, survey
 from multihook.address import INET, is_link_name, text

@@ -4,7 +4,7 @@ import random
 from pathlib import Path
 
 import pytest
-from test_facts import IFF_UP, OURS, Painted, address, attributes_of, not_permitted, pack
+from painted_kernel import IFF_UP, OURS, Painted, address, attributes_of, not_permitted, pack
 from test_links import configuration
 
 from multihook import engine, leases, links, paths, sources

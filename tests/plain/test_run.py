@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from test_facts import IFF_UP, NEWRULE, OURS, Painted, attributes_of, not_permitted, pack
+from painted_kernel import IFF_UP, NEWRULE, OURS, Painted, attributes_of, not_permitted, pack
 
 import multihook.command.console
 import multihook.config.schema

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from test_facts import Painted, pack
+from painted_kernel import Painted, pack
 from test_routing import lease, painted_names, view_of  # noqa: F401  a fixture
 from test_run import Killed, Machine, machine, machines  # noqa: F401  fixtures
 

@@ -4,7 +4,7 @@ import random
 from pathlib import Path
 
 import pytest
-from test_facts import Painted, not_permitted, pack
+from painted_kernel import Painted, not_permitted, pack
 from test_routing import bring_in_line, in_order, lease, view_of
 
 from multihook import engine

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_facts import ACK, DONE, ERROR, MULTI, attribute, attributes_of, datagrams, message, pack
+from painted_kernel import ACK, DONE, ERROR, MULTI, attribute, attributes_of, datagrams, message, pack
 from test_run import TWO, Killed, Machine, ip_down, ip_up, machine, machines  # noqa: F401  fixtures
 
 from multihook import engine, files, spool
