@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from painted_kernel import Painted
-from test_routing import lease, view_of
+from painted_view import lease, view_of
 
 from multihook import engine, files, journal
 from multihook.features import View, glftpd

@@ -3,26 +3,16 @@
 import itertools
 import os
 import random
-import tomllib
 from pathlib import Path
 
 import pytest
 from painted_kernel import Painted, address
+from painted_view import configuration
 
 from multihook import leases, links, paths, survey
 from multihook.address import INET, is_link_name, text
-from multihook.config import schema, toml
 from multihook.leases import Lease
 from multihook.sources import CHECK, DOWN, UP, Event
-
-Config = schema.Config
-
-
-def configuration(settings: str = "", used_names: tuple[str, ...] = ()) -> Config:
-    """The configuration that a multihook.toml means, on a machine without foreign tables."""
-    names = dict.fromkeys(used_names, "somebody's")
-    config, _ = schema.build(toml.Document(tomllib.loads(settings), {}, []), ({}, names, {}, set()), forgive=True)
-    return config
 
 
 def lease(interface: str = "eth1", link: str = "x", **values: object) -> Lease:

@@ -1,74 +1,24 @@
 """The routing feature: which routes, rules and group memberships each kind of link gets, in the words of ip(8)."""
 
 import random
-from pathlib import Path
 
 import pytest
-from painted_kernel import IFF_UP, OURS, Painted, address, attributes_of, not_permitted, pack
-from test_links import configuration
+from painted_kernel import IFF_UP, OURS, Painted, attributes_of, not_permitted, pack
+from painted_view import bring_in_line, in_order, lease, view_of
 
-from multihook import engine, leases, links, paths, sources
+from multihook import engine, links, sources
 from multihook.address import INET, in_network, is_interface_name, text, why_unusable
 from multihook.features import Step, View, routing
 from multihook.kernel.routes import MAIN, UNREACHABLE, WORST_METRIC, Route
 from multihook.kernel.rules import NONE, Rule
 from multihook.leases import Lease
-from multihook.survey import Survey
 
-
-def lease(link: str, interface: str, **values: object) -> Lease:
-    made = Lease(link, interface)
-    for name, value in values.items():
-        if name in ("address", "gateway", "former", "server") and isinstance(value, str):
-            value = address(value) if value else b""
-        setattr(made, name, value)
-    return made
-
-
-def view_of(
-    kernel: Painted, settings: str, *known: Lease, several: bool = True, whole: bool = True, only: str = "",
-    former: tuple[str, ...] = (), server: str = "",
-) -> View:  # fmt: skip
-    """What the feature gets to see of these leases, each checked against the painted kernel.
-
-    With `only` the run is about that link alone, which had the `former` addresses, and this DHCP server.
-    """
-    config = configuration(settings)
-    facts = kernel.facts()
-    seen = {one.link: leases.check(one, facts, links.hint_for(config, one.link)) for one in known}
-    before = {}
-    if former:
-        before[only] = lease(only, "eth1", address=former[0], former=former[-1], server=server)
-    survey = Survey(config, facts, before, whole=whole)
-    survey.after = {only: seen[only]} if only else seen
-    survey.count = 2 if several else 1
-    for name, settings_ in config["links"].items():
-        if only in ("", name):
-            survey.links.append(links.resolve(name, settings_["table"], config, seen.get(name), facts))
-    return survey.view(kernel.door(), None)
-
-
-@pytest.fixture(autouse=True)
-def painted_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Interfaces are numbered in the order in which a test makes them, after lo; no numbers were allotted before."""
-    monkeypatch.setattr(routing, "name_of", lambda index: f"#{index}")
-    monkeypatch.setattr(paths, "TABLES", str(tmp_path / "tables"))
+pytestmark = pytest.mark.usefixtures("painted_names")
 
 
 def shown(view: View) -> list[str]:
     """All desired objects as commands; interfaces of routes by their number."""
     return [line for thing in routing.desired(view) for line in routing.commands(view, Step(routing, None, thing))]  # type: ignore[arg-type]
-
-
-def in_order(view: View) -> list[str]:
-    """The commands that would bring the painted kernel in line."""
-    return engine.commands(view, engine.plan(view))
-
-
-def bring_in_line(view: View) -> None:
-    made, failures = engine.apply(view, engine.plan(view))
-    assert failures == [], [failure.line for failure in failures]
-    assert engine.plan(view) == []
 
 
 def cable(kernel: Painted) -> None:

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 from painted_kernel import Painted, pack
-from test_routing import lease, painted_names, view_of  # noqa: F401  a fixture
+from painted_view import lease, view_of
 from test_run import Killed, Machine, machine, machines  # noqa: F401  fixtures
 
 from multihook import engine, files, run
 from multihook.address import INET
 from multihook.features import GUARD, LOOKUP, SETTING, Step, View, sysctls
 from multihook.kernel import sysctl
+
+pytestmark = pytest.mark.usefixtures("painted_names")
 
 OURS = {"rp_filter": 2, "src_valid_mark": 1, "arp_ignore": 1, "arp_announce": 2, "arp_filter": 1}
 ICMP = "icmp_errors_use_inbound_ifaddr"

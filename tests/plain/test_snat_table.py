@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from painted_kernel import Painted, not_permitted, pack
-from test_routing import bring_in_line, in_order, lease, view_of
+from painted_view import bring_in_line, in_order, lease, view_of
 
 from multihook import engine
 from multihook.features import Step, View, ruleset, snat
