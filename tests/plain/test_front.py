@@ -2,7 +2,8 @@
 
 import pytest
 from painted_kernel import OURS, Painted
-from test_run import Machine, both_up, bound, machine, machines  # noqa: F401
+from painted_machine import Machine
+from test_run import both_up, bound
 
 from multihook import front
 from multihook.address import INET
@@ -97,11 +98,11 @@ def test_whether_a_table_leads_everywhere(painted: list, has: bool) -> None:
     assert routes.has_default(kernel.door(), INET, 300) is has
 
 
-def warnings(machine: Machine) -> list[str]:  # noqa: F811
+def warnings(machine: Machine) -> list[str]:
     return [line for line in machine.log if line.startswith("4 ")]
 
 
-def test_a_run_says_it_once_and_again_when_it_came_back(machine: Machine) -> None:  # noqa: F811
+def test_a_run_says_it_once_and_again_when_it_came_back(machine: Machine) -> None:
     """G8 holds beside it: what stands there is no reason to write anything."""
     both_up(machine)
     renewal = bound("eth1", "198.51.100.7", "198.51.100.1", reason="RENEW")
@@ -125,7 +126,7 @@ def test_a_run_says_it_once_and_again_when_it_came_back(machine: Machine) -> Non
     assert machine.log == [said, f"{said} (2 times)"]
 
 
-def test_what_stands_there_already_is_not_said_again_beside_what_is_new(machine: Machine) -> None:  # noqa: F811
+def test_what_stands_there_already_is_not_said_again_beside_what_is_new(machine: Machine) -> None:
     both_up(machine)
     machine.kernel.route("default", "eth1", via="198.51.100.1")
     machine.kernel.rule(6999, 254)
@@ -135,7 +136,7 @@ def test_what_stands_there_already_is_not_said_again_beside_what_is_new(machine:
     assert [line.partition("links: ")[2][:5] for line in warnings(machine)] == ["6999:", "6000:"]
 
 
-def test_a_whole_run_says_it_too_and_nothing_is_done_to_it(machine: Machine) -> None:  # noqa: F811
+def test_a_whole_run_says_it_too_and_nothing_is_done_to_it(machine: Machine) -> None:
     both_up(machine)
     machine.kernel.rule(6999, 254)
     machine.kernel.route("default", "eth1", via="198.51.100.1")
@@ -144,7 +145,7 @@ def test_a_whole_run_says_it_too_and_nothing_is_done_to_it(machine: Machine) -> 
     assert any(one.startswith(b"\x02") and rules._parse(one).priority == 6999 for one in machine.kernel.rules)
 
 
-def test_without_a_link_it_is_in_front_of_nothing(machine: Machine) -> None:  # noqa: F811
+def test_without_a_link_it_is_in_front_of_nothing(machine: Machine) -> None:
     machine.kernel.link("eth1", "198.51.100.7/24")
     machine.kernel.route("default", "eth1", via="198.51.100.1")
     machine.kernel.rule(6999, 254)
@@ -152,7 +153,7 @@ def test_without_a_link_it_is_in_front_of_nothing(machine: Machine) -> None:  # 
     assert machine.log == []
 
 
-def test_where_nothing_can_be_kept_it_is_said_all_the_same(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_where_nothing_can_be_kept_it_is_said_all_the_same(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     both_up(machine)
     machine.kernel.rule(6999, 254)
     machine.kernel.route("default", "eth1", via="198.51.100.1")

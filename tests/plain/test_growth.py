@@ -7,7 +7,8 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from test_run import Machine, bound, machine, machines  # noqa: F401
+from painted_machine import Machine
+from test_run import bound
 
 import multihook
 from multihook.config import schema, tables, toml
@@ -51,7 +52,7 @@ def configuration(links: int) -> str:
     )
 
 
-def first_event(machine: Machine, links: int) -> dict[str, int]:  # noqa: F811
+def first_event(machine: Machine, links: int) -> dict[str, int]:
     machine.configure(configuration(links))
     for number in range(links):
         machine.kernel.link(f"eth{number}", f"10.{number}.0.7/24")
@@ -59,7 +60,7 @@ def first_event(machine: Machine, links: int) -> dict[str, int]:  # noqa: F811
 
 
 @pytest.mark.fault("F57")
-def test_the_first_event_after_a_change_of_the_configuration(machines: Callable[[], Machine]) -> None:  # noqa: F811
+def test_the_first_event_after_a_change_of_the_configuration(machines: Callable[[], Machine]) -> None:
     few = first_event(machines(), FEW)
     many = first_event(machines(), MANY)
     assert steeper(few, many) == {}

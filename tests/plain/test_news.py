@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from test_run import Bomb, Killed, Machine, bound, expire, ip_down, ip_up, kill_at, machines, renumber, two_lines  # noqa: F401
+from painted_machine import Machine
+from test_run import Bomb, Killed, bound, ip_down, ip_up, kill_at, renumber, two_lines
 
 from multihook import files, journal, leases, news, notify, paths, run, spool
 from multihook.spool import Told
@@ -52,7 +53,7 @@ class Listener:
 
 
 @pytest.fixture
-def listener(machines: Callable[[], Machine], monkeypatch: pytest.MonkeyPatch) -> Listener:  # noqa: F811
+def listener(machines: Callable[[], Machine], monkeypatch: pytest.MonkeyPatch) -> Listener:
     machine = machines()
     two_lines(machine)
     return Listener(machine, monkeypatch)
@@ -203,7 +204,7 @@ def rendered() -> str:
 @pytest.mark.fault("F15")
 @pytest.mark.parametrize("direction", ["up", "new", "down", "a program is new"])
 def test_killed_at_any_step_a_change_is_told_at_least_once(
-    machines: Callable[[], Machine], monkeypatch: pytest.MonkeyPatch, direction: str  # noqa: F811
+    machines: Callable[[], Machine], monkeypatch: pytest.MonkeyPatch, direction: str
 ) -> None:
     def begin() -> tuple[Listener, Told, str]:
         machine = machines()

@@ -4,132 +4,25 @@ import copy
 import os
 import random
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from painted_kernel import IFF_UP, NEWRULE, OURS, Painted, attributes_of, not_permitted, pack
+from painted_kernel import IFF_UP, NEWRULE, OURS, attributes_of, not_permitted, pack
+from painted_machine import Machine, without_ours
 
-import multihook.command.console
-import multihook.config.schema
-import multihook.config.toml
-import multihook.features.glftpd
-import multihook.features.sysctls
-import multihook.names  # noqa: F401  all modules with paths have to be there before they are led elsewhere
-from multihook import files, hook, journal, leases, lock, record, run, spool
+import multihook.names
+from multihook import files, hook, leases, lock, record, run, spool
 from multihook.address import INET, text
-from multihook.config import compiled
-from multihook.features import routing
 from multihook.kernel import rules
 from multihook.kernel.rtnetlink import Refused
 from multihook.spool import Told
-
-PLACES = (
-    "/run/multihook",
-    "/var/lib/multihook",
-    "/etc/multihook",
-    "/etc/iproute2",
-    "/usr/share/iproute2",
-    "/usr/lib/iproute2",
-    "/proc/sys",
-)
 
 TWO = '[link.dsl]\nipparam = "dsl"\ntable = 200\n[link.cable]\ninterface = "eth1"\ntable = 201\n'
 
 
 class Killed(BaseException):
     """kill -9, as far as one process can do it to itself."""
-
-
-class Machine:
-    """A machine whose files lie in a folder and whose kernel is painted."""
-
-    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.root = root
-        self.kernel = Painted()
-        self.log: list[str] = []
-        for name, module in list(sys.modules.items()):
-            if name.partition(".")[0] != "multihook":
-                continue
-            for constant, value in list(vars(module).items()):
-                if isinstance(value, str) and value.startswith(PLACES):
-                    monkeypatch.setattr(module, constant, f"{root}{value}")
-        for place in PLACES:
-            (root / place[1:]).mkdir(parents=True)
-        (root / "etc/multihook/conf.d").mkdir()
-        monkeypatch.setattr(journal, "write", lambda priority, line: self.log.append(f"{priority} {line}"))
-        monkeypatch.setattr(routing, "name_of", lambda index: self.kernel.name(index))
-        self.configure("")
-
-    def configure(self, settings: str) -> None:
-        (self.root / "etc/multihook/multihook.toml").write_text(settings)
-        self.config = compiled.compile()
-
-    def drain(self, *told: Told) -> None:
-        """As a hook does it under the lock."""
-        spool.prepare()
-        run.drain(self.config, self.kernel.door(), list(told))
-
-    def sync(self) -> run.Outcome:
-        spool.prepare()
-        run.drain(self.config, self.kernel.door(), [])
-        return run.run(self.config, self.kernel.door(), [], whole=True)
-
-    def reboot(self) -> None:
-        """Lose /run and all that we made in the kernel."""
-        for path in sorted((self.root / "run").rglob("*"), reverse=True):
-            path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
-        (self.root / "run/multihook").mkdir()
-        self.kernel = without_ours(self.kernel)
-
-    def files(self) -> dict[str, tuple[int, int]]:
-        """Every file below /run, /var and /etc: inode and time of change."""
-        return {
-            str(path): (path.lstat().st_ino, path.lstat().st_mtime_ns)
-            for path in self.root.rglob("*")
-            if not path.is_dir()
-        }
-
-    def ours(self) -> tuple[list[str], dict[str, int]]:
-        """Our objects as text, and the groups of all interfaces."""
-        groups = {name: entry[2] for name, entry in self.kernel._links.items()}
-        return sorted(self.kernel.shown()), groups
-
-
-def without_ours(kernel: Painted) -> Painted:
-    """The same facts, as before any of our runs."""
-    other = Painted()
-    other._links = {
-        name: [entry[0], entry[1], 0 if entry[2] == OURS else entry[2]] for name, entry in kernel._links.items()
-    }
-    other._addresses = list(kernel._addresses)
-    other._next = kernel._next
-    other.routes = [one for one in kernel.routes if one[5] != OURS]
-    other.rules = [one for one in kernel.rules if attributes_of(one[12:])[21] != bytes((OURS,))]
-    return other
-
-
-@pytest.fixture
-def machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Machine]]:
-    """Makes machines, one after the other: the last one made is the one that runs."""
-    os.umask(0o022)
-    undo: list[pytest.MonkeyPatch] = []
-
-    def make() -> Machine:
-        if undo:
-            undo.pop().undo()
-        undo.append(pytest.MonkeyPatch())
-        number = len(list(tmp_path.iterdir()))
-        return Machine(tmp_path / f"machine{number}", undo[0])
-
-    yield make
-    while undo:
-        undo.pop().undo()
-
-
-@pytest.fixture
-def machine(machines: Callable[[], Machine]) -> Machine:
-    return machines()
 
 
 def ip_up(interface: str, local: str, ipparam: str = "dsl") -> Told:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 from painted_kernel import Painted, pack
+from painted_machine import Machine
 from painted_view import lease, view_of
-from test_run import Killed, Machine, machine, machines  # noqa: F401  fixtures
+from test_run import Killed
 
 from multihook import engine, files, run
 from multihook.address import INET
@@ -235,7 +236,7 @@ def end(one: Machine, knobs: Knobs) -> tuple[dict[str, int], dict[str, int]]:
     return knobs.of("eth1"), knobs.of("eth2")
 
 
-def test_what_was_there_comes_back(machine: Machine) -> None:  # noqa: F811
+def test_what_was_there_comes_back(machine: Machine) -> None:
     knobs = start(machine)
     outcome = machine.sync()
     assert outcome.failures == [] and outcome.warnings == []
@@ -248,9 +249,7 @@ def test_what_was_there_comes_back(machine: Machine) -> None:  # noqa: F811
 
 
 @pytest.mark.fault("F15")
-def test_killed_at_any_step_it_ends_the_same_and_all_comes_back(
-    machines: Callable[[], Machine],  # noqa: F811
-) -> None:
+def test_killed_at_any_step_it_ends_the_same_and_all_comes_back(machines: Callable[[], Machine]) -> None:
     """Also between the record and the value, in both directions."""
     done = 0
     for count in range(200):
@@ -285,8 +284,7 @@ def test_killed_at_any_step_it_ends_the_same_and_all_comes_back(
 
 
 def test_a_record_that_cannot_be_written_is_said_once_and_the_values_are_set(
-    machine: Machine,  # noqa: F811
-    monkeypatch: pytest.MonkeyPatch,
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     knobs = start(machine)
     real = sysctls.replace
@@ -304,8 +302,7 @@ def test_a_record_that_cannot_be_written_is_said_once_and_the_values_are_set(
 
 
 def test_a_value_that_is_refused_is_one_line_and_nothing_else_fails(
-    machine: Machine,  # noqa: F811
-    monkeypatch: pytest.MonkeyPatch,
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start(machine)
 
@@ -319,7 +316,7 @@ def test_a_value_that_is_refused_is_one_line_and_nothing_else_fails(
     assert "200" not in outcome.made and any("7400" in line for line in machine.kernel.shown())
 
 
-def test_a_value_that_somebody_changed_is_not_put_back(machine: Machine) -> None:  # noqa: F811
+def test_a_value_that_somebody_changed_is_not_put_back(machine: Machine) -> None:
     knobs = start(machine)
     machine.sync()
     knobs.put("eth1", "rp_filter", 0)

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from painted_kernel import ACK, DONE, ERROR, MULTI, attribute, attributes_of, datagrams, message, pack
-from test_run import TWO, Killed, Machine, ip_down, ip_up, machine, machines  # noqa: F401  fixtures
+from painted_machine import Machine
+from test_run import TWO, Killed, ip_down, ip_up
 
 from multihook import engine, files, spool
 from multihook.features import connections
@@ -189,7 +190,7 @@ def test_a_refusal_is_one() -> None:
 class Tracked:
     """A machine with a painted connection-tracking table."""
 
-    def __init__(self, machine: Machine, *entries: Entry) -> None:  # noqa: F811
+    def __init__(self, machine: Machine, *entries: Entry) -> None:
         self.machine, self.table = machine, Table(*entries)
         machine.kernel.conntrack = self.table
         count = machine.root / "proc/sys/net/netfilter/nf_conntrack_count"
@@ -216,7 +217,7 @@ class Tracked:
 
 
 @pytest.fixture
-def tracked(machine: Machine) -> Tracked:  # noqa: F811
+def tracked(machine: Machine) -> Tracked:
     return Tracked(machine, *KEPT, *STALE)
 
 
@@ -381,13 +382,11 @@ def test_damaged_notes_are_none(tracked: Tracked, content: str) -> None:
 
 
 @pytest.mark.fault("F15")
-def test_killed_anywhere_the_next_run_forgets_the_same(
-    machines: Callable[[], Machine],  # noqa: F811
-) -> None:
+def test_killed_anywhere_the_next_run_forgets_the_same(machines: Callable[[], Machine]) -> None:
     """Lost, noted, stored, deleted, note taken away: killed before each of these, and then an event of the link."""
     killed = 0
     for count in range(100):
-        machine = machines()  # noqa: F811
+        machine = machines()
         with pytest.MonkeyPatch.context() as patches:
             tracked = Tracked(machine, *KEPT, snat(A), snat(A, 2), dnat(A, 3))
             tracked.up(A)

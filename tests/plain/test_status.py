@@ -4,7 +4,8 @@ from contextlib import nullcontext
 
 import pytest
 from click.testing import CliRunner, Result
-from test_run import TWO, Machine, both_up, bound, expire, machine, machines  # noqa: F401
+from painted_machine import Machine
+from test_run import TWO, both_up, bound, expire
 
 from multihook import checks
 from multihook import run as multihook_run
@@ -15,7 +16,7 @@ from multihook.sources import CHECK, Event
 
 
 @pytest.fixture
-def shown(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Machine:  # noqa: F811
+def shown(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Machine:
     """Two links are up, and `multihook status` looks at this machine."""
     both_up(machine)
     for module in (status, facts):

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from test_run import PPP0, Machine, both_up, ip_up, machine, machines  # noqa: F401  fixtures
+from painted_machine import Machine
+from test_run import PPP0, both_up, ip_up
 
 from multihook import image, leases, news, record, spool
 from multihook.config import compiled
@@ -39,7 +40,7 @@ def parsed(content: bytes) -> object:
 
 @pytest.mark.fault("F18", "F75")
 @pytest.mark.parametrize("kind", KINDS)
-def test_state_of_a_later_version_is_as_none(machine: Machine, kind: str) -> None:  # noqa: F811
+def test_state_of_a_later_version_is_as_none(machine: Machine, kind: str) -> None:
     both_up(machine)
     compiled.load()
     place, content, read = KINDS[kind]
