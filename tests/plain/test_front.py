@@ -3,7 +3,8 @@
 import pytest
 from painted_kernel import OURS, Painted
 from painted_machine import Machine
-from test_run import both_up, bound
+from test_run import both_up
+from told import bound
 
 from multihook import front
 from multihook.address import INET

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from painted_machine import Machine
-from test_run import bound
+from told import bound
 
 import multihook
 from multihook.config import schema, tables, toml

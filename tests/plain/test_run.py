@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from painted_kernel import IFF_UP, NEWRULE, OURS, attributes_of, not_permitted, pack
 from painted_machine import Machine, without_ours
+from told import bound, expire, ip_down, ip_up, stanza
 
 import multihook.names
 from multihook import files, hook, leases, lock, record, run, spool
@@ -23,28 +24,6 @@ TWO = '[link.dsl]\nipparam = "dsl"\ntable = 200\n[link.cable]\ninterface = "eth1
 
 class Killed(BaseException):
     """kill -9, as far as one process can do it to itself."""
-
-
-def ip_up(interface: str, local: str, ipparam: str = "dsl") -> Told:
-    return Told("pppd", ["ip-up", interface, "", "0", local, "192.0.2.1", ipparam], {})
-
-
-def ip_down(interface: str, local: str, ipparam: str = "dsl") -> Told:
-    return Told("pppd", ["ip-down", interface, "", "0", local, "192.0.2.1", ipparam], {})
-
-
-def bound(interface: str, local: str, router: str = "", reason: str = "BOUND") -> Told:
-    variables = {"reason": reason, "interface": interface, "new_ip_address": local}
-    return Told("dhclient", [], variables | ({"new_routers": router} if router else {}))
-
-
-def stanza(folder: str, interface: str, method: str = "static", **options: str) -> Told:
-    variables = {"IFACE": interface, "ADDRFAM": "inet", "METHOD": method}
-    return Told("ifupdown", [folder], variables | {f"IF_{name.upper()}": value for name, value in options.items()})
-
-
-def expire(interface: str, local: str) -> Told:
-    return Told("dhclient", [], {"reason": "EXPIRE", "interface": interface, "old_ip_address": local})
 
 
 def two_lines(machine: Machine) -> None:

@@ -5,7 +5,8 @@ from contextlib import nullcontext
 import pytest
 from click.testing import CliRunner, Result
 from painted_machine import Machine
-from test_run import TWO, both_up, bound, expire
+from test_run import TWO, both_up
+from told import bound, expire
 
 from multihook import checks
 from multihook import run as multihook_run
