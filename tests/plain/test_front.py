@@ -3,7 +3,7 @@
 import pytest
 from painted_kernel import OURS, Painted
 from painted_machine import Machine
-from test_run import both_up
+from ppp_and_cable import both_up
 from told import bound
 
 from multihook import front

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from painted_machine import Machine
-from test_run import Bomb, Killed, kill_at, renumber, two_lines
+from ppp_and_cable import renumber, two_lines
+from test_run import Bomb, Killed, kill_at
 from told import bound, ip_down, ip_up
 
 from multihook import files, journal, leases, news, notify, paths, run, spool

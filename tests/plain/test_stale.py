@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from painted_kernel import ACK, DONE, ERROR, MULTI, attribute, attributes_of, datagrams, message, pack
 from painted_machine import Machine
-from test_run import TWO, Killed
+from ppp_and_cable import TWO
+from test_run import Killed
 from told import ip_down, ip_up
 
 from multihook import engine, files, spool

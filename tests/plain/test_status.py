@@ -5,7 +5,7 @@ from contextlib import nullcontext
 import pytest
 from click.testing import CliRunner, Result
 from painted_machine import Machine
-from test_run import TWO, both_up
+from ppp_and_cable import TWO, both_up
 from told import bound, expire
 
 from multihook import checks

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from painted_machine import Machine
-from test_run import PPP0, both_up
+from ppp_and_cable import PPP0, both_up
 from told import ip_up
 
 from multihook import image, leases, news, record, spool
