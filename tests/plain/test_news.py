@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from kill_points import Bomb, Killed, kill_at
 from painted_machine import Machine
 from ppp_and_cable import renumber, two_lines
-from test_run import Bomb, Killed, kill_at
 from told import bound, ip_down, ip_up
 
 from multihook import files, journal, leases, news, notify, paths, run, spool

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from kill_points import Bomb, Killed, kill_at
 from painted_kernel import IFF_UP, NEWRULE, OURS, attributes_of, not_permitted, pack
 from painted_machine import Machine, without_ours
 from ppp_and_cable import ETH1, PPP0, TWO, both_up, renumber, two_lines
@@ -19,10 +20,6 @@ from multihook.address import INET, text
 from multihook.kernel import rules
 from multihook.kernel.rtnetlink import Refused
 from multihook.spool import Told
-
-
-class Killed(BaseException):
-    """kill -9, as far as one process can do it to itself."""
 
 
 def test_an_event_of_each_of_two_lines_puts_both_right(machine: Machine) -> None:
@@ -662,30 +659,6 @@ def test_what_fails_while_more_events_wait_is_not_said_but_done_again(
 # --- kill -9 ---
 
 
-class Bomb:
-    """Counts every change of the kernel and every call that changes a file, and kills at one of them."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.left = -1
-        self.count = 0
-        for name in ("posix_open", "posix_write", "fchmod", "rename", "unlink", "mkdir"):
-            real = getattr(files, name)
-            monkeypatch.setattr(files, name, self._wrapped(real))
-
-    def _wrapped(self, real: Callable[..., object]) -> Callable[..., object]:
-        def call(*arguments: object, **options: object) -> object:
-            self.tick()
-            return real(*arguments, **options)
-
-        return call
-
-    def tick(self, *_: object) -> None:
-        self.count += 1
-        if self.left == 0:
-            raise Killed
-        self.left -= 1
-
-
 def is_safe(machine: Machine) -> None:
     """What must hold at each instant: whatever leads to a table finds its guard there, and its exception before it."""
     lines = machine.kernel.shown()
@@ -836,23 +809,6 @@ class Line:
 
 
 STORMS = {"configured and adopted": TWO + 'sources = ["192.0.2.32/28"]\n', "adopted": ""}
-
-
-def kill_at(machine: Machine, changes: int, told: Told) -> None:
-    """A hook that is killed before its n-th change of the kernel, if it makes that many."""
-
-    def count(kind: int, body: bytes) -> None:
-        nonlocal changes
-        if not changes:
-            raise Killed
-        changes -= 1
-
-    machine.kernel.before = count
-    try:
-        machine.drain(told)
-    except Killed:
-        pass
-    machine.kernel.before = lambda kind, body: None
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from kill_points import Killed
 from painted_kernel import Painted, pack
 from painted_machine import Machine
 from painted_view import lease, view_of
-from test_run import Killed
 
 from multihook import engine, files, run
 from multihook.address import INET

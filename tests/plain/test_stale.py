@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kill_points import Killed
 from painted_kernel import ACK, DONE, ERROR, MULTI, attribute, attributes_of, datagrams, message, pack
 from painted_machine import Machine
 from ppp_and_cable import TWO
-from test_run import Killed
 from told import ip_down, ip_up
 
 from multihook import engine, files, spool
