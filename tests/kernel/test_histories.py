@@ -26,6 +26,7 @@ from house import (
     CARDS,
     CONFIGURATION,
     FIREWALL,
+    GROUPS,
     GUEST,
     GUEST_ADDRESS,
     LEASES,
@@ -138,6 +139,7 @@ class History(RuleBasedStateMachine):
         # What a line that is down or none should have is not known any more: somebody else set it, or the record of
         # what it had before us is lost together with all else that told of us.
         self.are_sysctls_unsure = False
+        self.is_state_lost = False  # so that only our rules tell which interface group was ours before
         self.happenings = self.events = self.kills = self.judged = 0
 
     def go_on(self) -> None:
@@ -195,7 +197,7 @@ class History(RuleBasedStateMachine):
     def lost_state(self) -> None:
         """And what was there before us."""
         self.changed_state()
-        self.are_sysctls_unsure = True
+        self.are_sysctls_unsure = self.is_state_lost = True
         self.may_forget_tel("state")
 
     def may_forget_tel(self, changed: str) -> None:
@@ -511,6 +513,7 @@ class History(RuleBasedStateMachine):
         if self.configuration in WRONG:
             self.world.configure(self.right)
         self.parts_shared_addresses()
+        self.leaves_other_groups()
         silent = self.silent()
         for line in (*ALL, GUEST):
             if line in self.held or (line in self.unheard and line in silent):
@@ -530,6 +533,13 @@ class History(RuleBasedStateMachine):
                 house.put_on("wan3", "198.51.100.120")
                 self.box.ip(f"link set wan3 {state}")
                 self.unheard.add("spare")
+
+    def leaves_other_groups(self) -> None:
+        """Nobody knows any more, or ever knew, that an interface is in one that was ours in another configuration."""
+        group = "110" if self.right == GUARDED["group and base"] else "109"
+        for entry in self.box.ip_json("link"):
+            if str(entry["group"]) in {*GROUPS} - {group} and (entry["ifname"] == "lan0" or self.is_state_lost):
+                self.box.ip(f"link set {entry['ifname']} group 0")
 
     def waits_for_all(self) -> None:
         """Nothing runs in the box afterwards."""
