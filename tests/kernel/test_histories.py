@@ -201,9 +201,9 @@ class History(RuleBasedStateMachine):
         self.may_forget_tel("state")
 
     def may_forget_tel(self, changed: str) -> None:
-        """Without its record it is known by the rules that lead to its table, if that is its table still."""
+        """Without its record it is known by the rules that lead to its table, if they stand and that is its table still."""
         self.changed_since_sync.add(changed)
-        if self.changed_since_sync == {"state", "configuration"}:
+        if "state" in self.changed_since_sync and len(self.changed_since_sync) > 1:
             self.is_tel_untold = True
             self.house.wire.forget_lines_of(self.untold())
 
@@ -580,13 +580,17 @@ class History(RuleBasedStateMachine):
         assert_same(left, fresh)
 
     def judge_wire(self) -> None:
-        """By what was promised on the way; from here on, where each line is a link, by what one run has mended."""
+        """By what was promised on the way; from here on, where each line is a link, by what one run has mended.
+
+        Unless a rule of somebody else's stands where ours do and leads an address by another line: it is left alone.
+        """
         wire = self.house.wire
         assert wire.wrong() == []
         self.judged += wire.seen()
         assert self.judged > 0
         wire.forget()
-        if self.right in GUARDED.values():
+        astray = [line for line in self.world.rules() if line.startswith("7400:") and "proto 109" not in line]
+        if self.right in GUARDED.values() and not astray:
             wire.promise(True)
             wire.let_send()
             assert wire.wrong() == []
@@ -633,6 +637,7 @@ class BadMonth(History):
     def a_flush_is_killed(self, kill: tuple[str, int]) -> None:
         """Anywhere in it."""
         self.house.wire.promise(False)
+        self.may_forget_tel("rules")
         self.events += 1
         self.kills += self.house.killed(["/usr/bin/multihook", "flush", "--once"], *kill)
 
@@ -647,12 +652,14 @@ class BadMonth(History):
     def flush(self, once: bool) -> None:
         """multihook flush."""
         self.house.wire.promise(False)
+        self.may_forget_tel("rules")
         self.command("flush", *(["--once"] if once else []))
 
     @happens(number=NUMBER, what=DELETED)
     def ours_is_deleted(self, number: int, what: str) -> None:
         """From the kernel, by somebody who does not know what it is."""
         self.house.wire.promise(False)
+        self.may_forget_tel("rules")
         if what == "rule":
             lines = [line for line in self.world.rules() if "proto 109" in line]
             for line in lines[number % len(lines) :][:1] if lines else []:
