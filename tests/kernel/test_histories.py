@@ -371,6 +371,7 @@ class History(RuleBasedStateMachine):
         if name not in GUARDED:
             self.house.wire.promise(False)
         self.changed_state()  # of lines that were none of its business nothing was kept
+        self.is_tel_untold |= "[link.tel]" not in self.right
         self.may_forget_tel("configuration")
         self.world.configure(text)
 
