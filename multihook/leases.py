@@ -35,8 +35,8 @@ _TEXTS = ("interface", "source", "reason", "ipparam", "linkname")
 _ADDRESSES = ("address", "former", "gateway", "server")
 _NUMBERS = ("since", "changed", "prefixlen")
 _FLAGS = ("withdrawn", "held", "by_default")
-# Of a reason and two names of pppd's (sources/pppd.py); of seconds.
-_LONGEST_TEXTS = 600
+# Of a reason, and each of two names of pppd's (sources/pppd.py); of seconds.
+_LONGEST_TEXT = 256
 _MOST_DIGITS = 10
 
 
@@ -133,8 +133,10 @@ def _parse(data: bytes) -> Lease | None:
         return None
     if not is_link_name(lease.link) or not is_interface_name(lease.interface) or lease.source not in RANK:
         return None
-    shown = lease.reason + lease.ipparam + lease.linkname
-    return lease if lease.prefixlen <= bits and shown.isprintable() and len(shown) <= _LONGEST_TEXTS else None
+    for shown in (lease.reason, lease.ipparam, lease.linkname):
+        if len(shown) > _LONGEST_TEXT or not shown.isprintable():
+            return None
+    return lease if lease.prefixlen <= bits else None
 
 
 def _number(value: str) -> int:
