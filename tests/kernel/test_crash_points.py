@@ -32,7 +32,6 @@ from house import (
 from state import PRIVATE, waiting
 
 from world import World
-from world.namespaces import wait_until
 from world.ppp import EVENT
 
 IS_LONG = bool(os.environ.get("MULTIHOOK_LONG"))
@@ -252,12 +251,6 @@ def finish(scene: Scene, tidings: Tidings, by_sync: bool) -> None:
         house.tell(house.truth("fibre" if tidings.direct[0] == EVENT else "dsl"))
 
 
-def all_have_sent(house: House) -> None:
-    """Each sender, on old connections and on new ones."""
-    sent = house.wire.rounds
-    wait_until("each sender to send", lambda: house.wire.rounds >= sent + 6)
-
-
 @pytest.mark.fault("F15", "F16")
 @pytest.mark.timeout(3600 if IS_LONG else 240)
 @pytest.mark.parametrize("kind", [NewAddress, NewLease, UpAndDown, NewConfiguration, Spooled, FreshBoot, Flush])
@@ -286,10 +279,10 @@ def test_killed_at_any_point_the_wire_is_right_and_one_clean_run_ends_it(house: 
             killed += 1
         else:
             missed.append(point)
-        all_have_sent(house)
+        house.wire.let_all_send()
         finish(scene, tidings, by_sync=number % 2 == 1)
         house.wire.promise(True, scene.untold())
-        all_have_sent(house)
+        house.wire.let_all_send()
         try:
             assert_same(ends[scene.turn].ours, house.ours())
             assert_same(ends[scene.turn].foreign, house.foreign())

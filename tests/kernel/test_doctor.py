@@ -12,20 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from two_lines import CABLE, CONFIG, ONE
 
 from world import World
+from world.ppp import PEER
 
-ONE, CABLE, ROUTER, PEER = "203.0.113.45", "198.51.100.7", "198.51.100.1", "203.0.113.1"
-CONFIG = """
-[link.dsl]
-interface = "ppp0"
-table = 200
-
-[link.cable]
-interface = "wan1"
-table = 201
-gateway = "198.51.100.1"
-"""
 WORDS = re.compile(r"[^\n]+")
 REPORT = {"version", "multihook", "release", "root", "findings", "not_checked", "exit_status"}
 FINDING = {"severity": str, "name": str, "what": str, "why": str, "mend": list}

@@ -8,20 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from two_lines import CABLE, CONFIG, ONE
 
 from world import World
-
-ONE, CABLE, ROUTER, PEER = "203.0.113.45", "198.51.100.7", "198.51.100.1", "203.0.113.1"
-CONFIG = """
-[link.dsl]
-interface = "ppp0"
-table = 200
-
-[link.cable]
-interface = "wan1"
-table = 201
-gateway = "198.51.100.1"
-"""
+from world.ppp import PEER
 
 # wg-quick is the real one; the kernel of the tests has no WireGuard, so the interface is a tun, and
 # wg(8), which only speaks to such an interface, answers as it would.

@@ -5,6 +5,7 @@ import random
 import re
 from pathlib import Path
 
+import painted_view
 import pytest
 from painted_kernel import DEPRECATED, SECONDARY, Painted, address
 
@@ -27,12 +28,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def lease(interface: str = "ppp0", link: str = "dsl", **values: object) -> Lease:
     """A record; addresses in their usual notation."""
-    made = Lease(link, interface)
-    for name, value in values.items():
-        if name in ("address", "former", "gateway", "server") and isinstance(value, str):
-            value = address(value) if value else b""
-        setattr(made, name, value)
-    return made
+    return painted_view.lease(link, interface, **values)
 
 
 def full() -> Lease:

@@ -188,12 +188,16 @@ class Wire:
         """Until each sender has sent more, by new connections too, and by each line that is up something was seen to
         leave, at most that much later; to be asked where something is promised. What was before forget() does not count.
         """
-        enough = self.rounds + ROUNDS_BETWEEN + 2
-        wait_until("each sender to send", lambda: self.rounds >= enough)
+        self.let_all_send()
         up = {entry["ifname"] for entry in self.world.box.ip_json("link") if {"UP", "LOWER_UP"} <= {*entry["flags"]}}
         lines = {line for line, addresses in self._addresses().items() if addresses} & up
         for line in sorted(lines - self._used()):
             wait_until(f"a datagram to leave by {line}", lambda line=line: line in self._used(), seconds)  # type: ignore[misc]
+
+    def let_all_send(self) -> None:
+        """Until each sender has sent more, by new connections too; whether it left by a line is not asked."""
+        enough = self.rounds + ROUNDS_BETWEEN + 2
+        wait_until("each sender to send", lambda: self.rounds >= enough)
 
     def close(self) -> None:
         """No more is sent."""
