@@ -3,11 +3,14 @@
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 
 import pytest
 
 LIMIT = 120  # seconds
+# For tests/run: `passed N` and so on, a line each; beside it `failures`, what a stranger must know of each of them.
+REPORT = os.environ.get("MULTIHOOK_REPORT")
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -26,14 +29,29 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     signal.signal(signal.SIGALRM, before)
 
 
+def _shortened(text: str, lines: slice) -> str:
+    return "".join(f"  {line[:400]}\n" for line in text.splitlines()[lines])
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """What failed is written down at once, and short: the run may hang later, and its end is what everybody reads."""
+    if report.passed or not REPORT:
+        return
+    crash = getattr(report.longrepr, "reprcrash", None)
+    why = f"{crash.path}:{crash.lineno}: {crash.message}" if crash else report.longreprtext
+    with Path(REPORT).with_name("failures").open("a") as file:
+        file.write(f"{report.nodeid}, {report.when}, {report.outcome}:\n{_shortened(why, slice(30))}")
+        for title, text in report.sections:
+            file.write(f"  -- {title}, its last lines --\n{_shortened(text, slice(-25, None))}")
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Skipped and expected failures make the run fail; MULTIHOOK_REPORT gets `passed N` and so on, a line each."""
+    """Skipped and expected failures make the run fail."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     counts = {name: len(reporter.stats.get(name, [])) for name in ("passed", "failed", "error", "skipped", "xfailed")}
     if counts["skipped"] + counts["xfailed"] and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-    path = os.environ.get("MULTIHOOK_REPORT")
-    if path:
-        with open(path, "w") as file:
+    if REPORT:
+        with open(REPORT, "w") as file:
             file.writelines(f"{name} {count}\n" for name, count in counts.items())

@@ -8,6 +8,7 @@ from _pytest.terminal import TerminalReporter
 from house import REPORT
 from two_lines import bring_up
 
+from world.observe import add_log
 from world.world import JAIL, KEPT, Pristine, World
 
 
@@ -35,6 +36,13 @@ def two_lines(world: World) -> World:
     """See two_lines.py."""
     bring_up(world)
     return world
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Function) -> Iterator[None]:
+    """With a test that failed comes what was logged until then."""
+    outcome = yield
+    add_log(outcome.get_result(), item.funcargs.get("world"))
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:

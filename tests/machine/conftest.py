@@ -14,13 +14,14 @@ collect_ignore_glob = [] if MACHINE.exists() else ["test_*.py"]
 if MACHINE.exists():
     from live import Live
     from world.namespaces import run_tool
+    from world.observe import add_log
     from world.world import KEPT, Pristine
 
-    def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-        """What failed is outside at once: a machine may hang later."""
-        if report.failed:
-            with open("/jail/out/failures", "a") as file:
-                file.write(f"{report.nodeid}, {report.when}:\n{report.longreprtext}\n\n")
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_makereport(item: pytest.Function) -> Iterator[None]:
+        """With a test that failed comes what was logged until then."""
+        outcome = yield
+        add_log(outcome.get_result(), item.funcargs.get("live"))
 
     @pytest.fixture(scope="session")
     def pristine(tmp_path_factory: pytest.TempPathFactory) -> Pristine:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 from .namespaces import Namespace, wait_until
 
 if TYPE_CHECKING:
+    import pytest
+
     from .world import World
 
 PROTOCOL = "109"  # rt_proto as shipped, and the interface group
@@ -208,6 +210,10 @@ class Log:
         """The texts alone."""
         return [entry.text for entry in self.entries(identifier)]
 
+    def told(self) -> list[str]:
+        """What anybody logged, for a reader."""
+        return [f"{entry.severity} {entry.identifier}[{entry.pid}]: {entry.text}" for entry in self.entries(None)]
+
     def problems(self) -> list[str]:
         """What multihook logged beside changes, which is forgotten then; nothing of it ever breaks."""
         entries = self.entries()
@@ -228,6 +234,16 @@ class Log:
         self._own.close()
         self._sock.close()
         Path(self.path).unlink(missing_ok=True)
+
+
+def add_log(report: pytest.TestReport, world: World | None) -> None:
+    """To the report of a test that failed: what was logged in that world since the test began, or since Log.clear()."""
+    if report.failed and report.when == "call" and world is not None:
+        try:
+            lines = world.log.told()
+        except (AssertionError, OSError, subprocess.SubprocessError) as problem:
+            lines = [f"cannot be read: {problem}"]
+        report.sections.append(("log", "\n".join(lines)))
 
 
 def files() -> dict[str, tuple[object, ...]]:

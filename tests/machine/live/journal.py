@@ -7,6 +7,7 @@ from typing import Any
 
 from world import observe
 from world.namespaces import run_tool
+from world.world import SCRATCH
 
 
 class Journal(observe.Log):
@@ -36,6 +37,14 @@ class Journal(observe.Log):
             for found in self._read(f"--after-cursor={self._cursor}")
             if identifier in (None, found.get("SYSLOG_IDENTIFIER"))
         ]
+
+    def told(self) -> list[str]:
+        """The journal with its times, and what each pppd said last."""
+        words = ("--quiet", "--output=short-monotonic", f"--after-cursor={self._cursor}")
+        lines = run_tool("journalctl", *words).stdout.splitlines()
+        for path in sorted(SCRATCH.glob("*.log")):
+            lines += [f"-- {path.name} --", *path.read_text(errors="replace").splitlines()[-8:]]
+        return lines
 
     def clear(self) -> None:
         """Forget what was logged so far."""
