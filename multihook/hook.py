@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> None:
     told = Told(source, arguments[1:], spool.pick(environ, VARIABLES.get(source, frozenset())))
     try:
         _handle(told)
-        if not image.is_used() and not spool.is_upgrading():
+        if not image.is_used() and not spool.is_upgrading() and not image.is_replaced():
             from multihook import imaging
 
             imaging.renew()
@@ -71,6 +71,8 @@ def _handle(told: Told) -> None:
             for one in unspooled:
                 spool.put(one)
             return
+        if image.is_replaced():  # begun, and done with
+            image.begin_anew()
         door = Door()
         _unfreed.extend((config, door))
         try:

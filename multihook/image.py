@@ -20,8 +20,9 @@ from zlib import crc32
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from os import stat_result
     from types import CodeType, ModuleType
-    from typing import Any
+    from typing import Any, NoReturn
 
     Stamp = tuple[int, int, int, int]
     # By module: its file and what that was, whether it is a package, the part it is in, functions to be read later
@@ -40,6 +41,9 @@ NUMBER_BYTES = 4
 _BEGIN = len(HEADER) + 2 * NUMBER_BYTES
 _LIMIT = 1 << 22
 SELDOM = -1
+
+# A file of the package, and what that was before anything else of it was read: `event` says it, other programs do not.
+began: "tuple[str, stat_result] | None" = None
 
 _fd = -1
 _index: "dict[str, Entry]" = {}
@@ -129,6 +133,27 @@ def make_ready(name: str) -> None:
                 _make(other)
 
 
+def is_replaced() -> bool:
+    """Whether dpkg has replaced the package since the run began: what was read so far may be of two versions.
+
+    Raises FileNotFoundError when the package is no more.
+    """
+    if began is None:
+        return False
+    path, then = began
+    now = stat(path)
+    return (now.st_ino, now.st_ctime_ns) != (then.st_ino, then.st_ctime_ns)
+
+
+def begin_anew() -> "NoReturn":
+    """Run the same command again in this process.
+
+    A run may be killed at any instruction, so it may also begin anew at any; the locks that it
+    holds are free then.
+    """
+    execv(sys.orig_argv[0], sys.orig_argv)
+
+
 def is_used() -> bool:
     """Whether this run's code came out of the image."""
     return bool(_codes)
@@ -187,11 +212,7 @@ def _read(fd: int, part: "Part", index: "dict[str, Entry]") -> "dict[str, Any]":
 
 
 def _part(number: int) -> "dict[str, Any]":
-    """Another part.  Where that cannot be believed the whole run begins anew, without an image.
-
-    A run may be killed at any instruction, so it may also begin anew at any; the locks that it
-    holds are free then.
-    """
+    """Another part.  Where that cannot be believed the whole run begins anew, without an image."""
     try:
         return _read(_fd, _parts[number], _index)
     except (OSError, ValueError, EOFError, TypeError):
@@ -199,7 +220,7 @@ def _part(number: int) -> "dict[str, Any]":
             unlink(FILE)
         except FileNotFoundError:
             pass  # another hook has seen it, too; contextlib.suppress would be an import
-        execv(sys.orig_argv[0], sys.orig_argv)
+        begin_anew()
 
 
 def _make(name: str) -> None:

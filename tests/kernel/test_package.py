@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from pathlib import Path
@@ -197,6 +199,62 @@ def test_the_whole_life_of_the_package(world: World, machine: Machine) -> None:
     machine.install()
     machine.run("apt-get", "purge", "-y", "multihook")
     assert leftovers(machine) == []
+
+
+# Where an event stands still: when it has looked for the mark; when the image is open; amid its imports, without an
+# image; before it takes the lock.
+MODULE = "/usr/lib/python3/dist-packages/multihook/__pycache__/engine.cpython-*.pyc"
+STANDS = {
+    "/run/multihook/private/upgrading": "access,faccessat,faccessat2",
+    "/run/multihook/private/image": "openat",
+    MODULE: "openat",
+    "/run/multihook/private/lock": "openat",
+}
+
+
+@pytest.mark.fault("F13")
+@pytest.mark.timeout(240)
+def test_an_event_that_stands_still_while_the_package_is_replaced_begins_anew(world: World, machine: Machine) -> None:
+    """From before dpkg sets the mark until it has taken it away: what it has read of the old version is of no use."""
+    machine.install()
+    machine.run("sh", "-c", NEXT.format(package=machine.package()))
+    packages = ["/tmp/multihook_9.9.9_all.deb", machine.package()]
+    here = ONE
+    for number, (stand, calls) in enumerate(STANDS.items()):
+        event(machine, here)
+        place = stand
+        if stand == MODULE:
+            (found,) = machine.root.glob(MODULE[1:])
+            place = f"/{found.relative_to(machine.root)}"
+            machine.path("/run/multihook/private/image").unlink()
+        renumber(machine, here, f"198.51.100.{50 + number}")
+        here = f"198.51.100.{50 + number}"
+        trace = machine.path(f"/tmp/trace{number}")
+        late = late_event(machine, here, place, calls, trace)
+        machine.run("dpkg", "-i", packages[number % 2])
+        assert not machine.path("/run/multihook/private/upgrading").exists()
+        world.log.clear()
+        for pid in machine.ns.pids():
+            if b"/usr/lib/multihook/event" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:3]:
+                os.kill(pid, signal.SIGCONT)
+        late.join(30)
+        assert not late.is_alive(), trace.read_text()
+        # The next version refuses to be mixed: what it gives then is another program, which the trace does not follow.
+        assert ("execve(" in trace.read_text()) == (stand != MODULE), (stand, trace.read_text())
+        assert world.log.problems() == [] and sources(machine) == {here, TWO}, stand
+        assert list(machine.path("/run/multihook/private/spool").iterdir()) == []
+        assert machine.run("multihook", "status").returncode == 0
+
+
+def late_event(machine: Machine, address: str, place: str, calls: str, trace: Path) -> threading.Thread:
+    """dhclient's event for wan1, which has stopped as it touched that file; where it begins anew, the trace says so."""
+    words = ("strace", "-qq", "-o", f"/tmp/{trace.name}", "-P", place, "-P", "/usr/bin/python3", "-e", f"trace={calls},execve",
+             "-e", f"inject={calls}:signal=SIGSTOP:when=1", "/usr/lib/multihook/event", "dhclient")  # fmt: skip
+    told = {"reason": "BOUND", "interface": "wan1", "new_ip_address": address, "new_routers": f"{ONE}0"}
+    thread = threading.Thread(target=lambda: machine.run(*words, env=told))
+    thread.start()
+    wait_until("it to stop", lambda: trace.exists() and "stopped by SIGSTOP" in trace.read_text())
+    return thread
 
 
 @pytest.mark.fault("F47", "F75")
