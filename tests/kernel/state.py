@@ -18,6 +18,12 @@ STATE_FOLDERS = (RUN, VAR, Path("/etc/iproute2"))
 CANARY = Path("/tmp/rig/somebody-elses")
 
 
+def standing(path: Path) -> tuple[int, ...]:
+    """What is another when a file or folder was written, replaced, or given to somebody; not when it was read."""
+    status = path.lstat()
+    return status.st_ino, status.st_mode, status.st_uid, status.st_gid, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
 def records() -> dict[str, str]:
     """The leases, without the words and times that tell their history."""
     history = ("since ", "changed ", "former ", "reason ", "source ")

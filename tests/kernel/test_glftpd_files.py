@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from state import standing
 
 from world import World
 
@@ -53,12 +54,12 @@ def test_blocks_come_change_and_go_with_their_links(site: World) -> None:
     assert GLFTPD.read_bytes() == INCLUDE + THEIRS
     site.ppp_up("ppp1", TWO, PEER)
     assert pairs() == expected(ONE, TWO)
-    written = GLFTPD.stat()
+    before = standing(GLFTPD)
     site.sessions["ppp0"].reconnect(NEW)
     assert pairs() == expected(NEW, TWO)
     site.ppp_down("ppp1")
     assert pairs() == expected(NEW)
-    assert GLFTPD.stat() == written
+    assert standing(GLFTPD) == before
     assert BACKUP.read_bytes() == THEIRS
     lines = site.log.lines()
     assert any("dsl: " in line and "1 glftpd block" in line for line in lines), lines
@@ -69,11 +70,11 @@ def test_blocks_come_change_and_go_with_their_links(site: World) -> None:
 def test_an_event_without_news_touches_nothing_and_one_of_a_machine_without_glftpd_looks_at_nothing(site: World) -> None:
     site.ppp_up("ppp0", ONE, PEER)
     site.ppp_up("ppp1", TWO, PEER)
-    before = [(path, path.stat()) for path in (GLFTPD, MULTILINK, Path("/etc"), Path("/var/lib/multihook/glftpd"))]
+    before = {path: standing(path) for path in (GLFTPD, MULTILINK, Path("/etc"), Path("/var/lib/multihook/glftpd"))}
     site.log.clear()
     site.sessions["ppp0"].up_event()
     site.multihook("sync", check=True)
-    assert [(path, path.stat()) for path, _ in before] == before
+    assert {path: standing(path) for path in before} == before
     assert site.log.lines() == []
     site.configure(LINKS)
     site.multihook("sync", check=True)

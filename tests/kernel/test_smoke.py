@@ -158,7 +158,7 @@ def test_flows_count_what_is_lost(world: World) -> None:
         assert (flow.lost, flow.errors) == (0, []) and flow.sent > 10 and flow.longest_gap < 0.3
     with world.flow(source=first) as bad:
         world.providers["first"].cut("silent")
-        world.box.run("sleep", "0.3")
+        world.box.run("sleep", "0.5")
         world.providers["first"].mend()
         world.box.run("sleep", "0.2")
     assert bad.lost >= 20 and bad.received >= 5 and bad.longest_gap > 0.25

@@ -121,10 +121,10 @@ def test_each_link_has_a_pair_and_glftpd_includes_them(site: Site) -> None:
 def test_an_event_rewrites_its_own_block_only(site: Site) -> None:
     site.in_line()
     site.addresses = {"dsl": NEW, "cable": "198.51.100.99"}
-    config = site.config.stat()
+    config = standing(site.config)
     site.in_line("dsl")
     assert site.multilink.read_bytes() == framed(block("cable", TWO), block("dsl", NEW))
-    assert site.config.stat() == config
+    assert standing(site.config) == config
     site.addresses["dsl"] = ""
     site.in_line("dsl")
     assert site.multilink.read_bytes() == framed(block("cable", TWO))
@@ -136,10 +136,10 @@ def test_an_event_rewrites_its_own_block_only(site: Site) -> None:
 
 def test_where_nothing_changed_nothing_is_written(site: Site) -> None:
     site.in_line()
-    before = [path.stat() for path in (site.config, site.multilink, site.notes, site.etc)]
+    before = [standing(path) for path in (site.config, site.multilink, site.notes, site.etc)]
     site.in_line()
     site.in_line("dsl")
-    assert [path.stat() for path in (site.config, site.multilink, site.notes, site.etc)] == before
+    assert [standing(path) for path in (site.config, site.multilink, site.notes, site.etc)] == before
 
 
 def test_the_content_follows_from_the_facts_and_not_from_their_order(site: Site) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 IP_PKTINFO = 8
 PORT = 7  # echo, RFC 862
-AT_ONCE = 0.15  # seconds: what the kernel refuses by itself takes none
+AT_ONCE = 1.0  # seconds: what the kernel refuses by itself takes none, and a neighbour that is asked in vain 3
 REFUSALS = {"ENETUNREACH", "EHOSTUNREACH", "ENODEV"}
 
 
@@ -205,7 +205,9 @@ class Flow:
     sent: int = 0
     received: int = 0
     errors: list[str] = field(default_factory=list)  # errno names: not even sent, or connection broken
-    longest_gap: float = 0.0  # seconds without an answer, at worst (start and end included)
+    # Seconds without an answer, at worst, by the messages sent meanwhile: while the whole machine stands still there are
+    # none, and that is nobody's gap.
+    longest_gap: float = 0.0
 
     @property
     def lost(self) -> int:
@@ -226,7 +228,7 @@ class Flow:
             raise
         self._sock.setblocking(False)
         self._stop = threading.Event()
-        self._started = self._last = time.monotonic()
+        self._unanswered = 0
         self._thread = threading.Thread(target=self._run, name=f"flow to {self.to}", daemon=True)
         self._thread.start()
         return self
@@ -243,7 +245,9 @@ class Flow:
             now = time.monotonic()
             if now >= following:
                 self.sent += 1
-                following += self.interval
+                following = max(following + self.interval, now)
+                self._unanswered += 1
+                self.longest_gap = max(self.longest_gap, self._unanswered * self.interval)
                 try:
                     self._sock.send(b"%07d\n" % self.sent)
                 except OSError as problem:
@@ -252,8 +256,6 @@ class Flow:
         end = time.monotonic() + self.grace
         while self.received < self.sent and time.monotonic() < end:
             answers = self._collect(0.05, answers)
-        if self.lost:
-            self.longest_gap = max(self.longest_gap, min(time.monotonic(), end) - self._last)
 
     def _collect(self, wait: float, octets: int) -> int:
         """Read what is there within that time; octets: those of an incomplete TCP message so far."""
@@ -269,8 +271,7 @@ class Flow:
             self.errors.append("ECONNRESET")
             self._stop.set()
             return octets
-        now = time.monotonic()
-        self.longest_gap, self._last = max(self.longest_gap, now - self._last), now
+        self._unanswered = 0
         octets += len(data)
         self.received += octets // 8
         return octets % 8
