@@ -1,4 +1,4 @@
-"""The two files that are read with marshal(3py), which believes what it reads: compiled code and configuration.
+"""The compiled configuration, which is read with marshal(3py), and that believes what it reads.
 
 An input is damage to a good file.  Whatever it is, the content goes to marshal only from a plain file of root's
 that nobody else writes, whole and with its own header and checksum; and what comes of it is all or nothing.
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from multihook import image, imaging, paths
+from multihook import paths
 from multihook.config import compiled, schema, toml
 from targets.surroundings import patched
 
@@ -23,10 +23,10 @@ SOMEBODY = 12345
 
 
 class Cache:
-    """One of the two files: where it is, what is good in it, who reads it.
+    """The file: where it is, what is good in it, who reads it.
 
-    `parts` are what marshal may be given: the body that `head` stands in front of, what follows that, and what
-    the product itself put into it to be read later.
+    `parts` are what marshal may be given: the body that `head` stands in front of, and what the product itself put
+    into it to be read later.
     """
 
     def __init__(self, path: Path, head: Callable[[bytes], bytes], read: Callable[[], Any], parts: Iterable[bytes]) -> None:
@@ -44,26 +44,17 @@ _caches: list[Cache] = []
 
 @contextmanager
 def place(folder: Path) -> Iterator[None]:
-    """An image and a compiled configuration of our own, made by the product."""
-    for name in ("image", "compiled"):
-        (folder / name).unlink(missing_ok=True)
+    """A compiled configuration of our own, made by the product."""
+    (folder / "compiled").unlink(missing_ok=True)
     with patched(
-        (image, "FILE", str(folder / "image")), (imaging, "MODULES", ("paths", "address")),
-        (imaging, "LATER", (("address",),)), (imaging, "SELDOM", {"address": "parse_network network_text"}),
-        (paths, "RUN", str(folder)), (paths, "PRIVATE", str(folder)), (paths, "SPOOL", str(folder)),
-        (paths, "COMPILED", str(folder / "compiled")), (image, "fstat", as_root),
+        (paths, "RUN", str(folder)), (paths, "PRIVATE", str(folder)), (paths, "COMPILED", str(folder / "compiled")),
     ):  # fmt: skip
-        imaging.renew()
         config, _ = schema.build(toml.Document(SETTINGS, {}, []), ({}, {}, {}, set()))
         compiled._write_cache(([], []), False, config)
-        _caches[:] = [
-            Cache(folder / "image", head_of_image, read_image, parts_of_image((folder / "image").read_bytes())),
-            Cache(folder / "compiled", head_of_compiled, compiled._read_cache, [
-                (folder / "compiled").read_bytes()[len(head_of_compiled(b"")) :], *map(dumps, config["links"].values()),
-            ]),
-        ]  # fmt: skip
-        guards = [Guard(cache) for cache in _caches]
-        with patched((image, "loads", guards[0]), (compiled, "loads", guards[1])):
+        content = (folder / "compiled").read_bytes()
+        parts = [content[len(head_of_compiled(b"")) :], *map(dumps, config["links"].values())]
+        _caches[:] = [Cache(folder / "compiled", head_of_compiled, compiled._read_cache, parts)]
+        with patched((compiled, "loads", Guard(_caches[0]))):
             yield
 
 
@@ -72,41 +63,9 @@ def head_of_compiled(body: bytes) -> bytes:
     return bytes(compiled._HEADER) + number(crc32(body))
 
 
-def head_of_image(contents: bytes) -> bytes:
-    """What stands in front of the table of contents, which says where the parts are."""
-    return image.HEADER + number(len(contents)) + number(crc32(contents))
-
-
 def number(value: int) -> bytes:
-    """As both files have it."""
+    """As the file has it."""
     return value.to_bytes(4, "big")
-
-
-def parts_of_image(good: bytes) -> list[bytes]:
-    """Its table of contents, its parts, and the functions that are read later."""
-    begin = len(head_of_image(b""))
-    end = begin + int.from_bytes(good[len(image.HEADER) : len(image.HEADER) + 4], "big")
-    found = [good[begin:end]]
-    found += [good[start : start + length] for start, length, _ in loads(found[0])[1]]
-    return found + [piece for pieces in loads(found[-1]).values() for piece in pieces.values()]
-
-
-def read_image() -> Any:
-    """All of it, as it is looked at before it is used and as it is then read; None where it is not believed."""
-    if not image.is_current():
-        return None
-    fd = os.open(image.FILE, os.O_RDONLY)
-    try:
-        index, parts, first = image._contents(fd)
-        return index, first, [dumps(image._read(fd, part, index)) for part in parts]
-    finally:
-        os.close(fd)
-
-
-def as_root(fd: int) -> os.stat_result:
-    """fstat(2), where a file of whoever runs this counts as root's."""
-    status = os.fstat(fd)
-    return os.stat_result((*status[:4], 0 if status.st_uid == os.geteuid() else status.st_uid, *status[5:10]))
 
 
 class Guard:
@@ -133,8 +92,8 @@ def check_trusted(cache: Cache, body: bytes) -> None:
 
 
 def run(data: bytes) -> None:
-    """Damage one of the files, step by step; it is believed as it was, or not at all."""
-    cache = _caches[data[:1] == b"c"]
+    """Damage the file, step by step; it is believed as it was, or not at all."""
+    cache = _caches[0]
     content, mode, owner, is_link = bytearray(cache.good), 0o600, os.geteuid(), False
     for start in range(1, len(data) - STEP + 1, STEP):
         kind, high, low, value = data[start : start + STEP]
