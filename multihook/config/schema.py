@@ -1,23 +1,26 @@
-"""Every key of the configuration: its type, its default, and why a value is refused.
-
-The tables KEYS, LINK_KEYS and GLFTPD_KEYS name each key once; a function a value says what is wrong with it and what
-would be right.  What concerns two keys or two links is checked after that.
-"""
+"""The configuration as a whole: each value is checked (values), and then what concerns two keys or two links."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from posixpath import normpath
 from typing import Any
 
-from multihook import __version__, address
-from multihook.config import compiled, tables
+from multihook import address
+from multihook.config import tables
 from multihook.config.toml import Document, Problem, Refused, key_path
+from multihook.config.values import (
+    GLFTPD_KEYS,
+    KEYS,
+    LINK_KEYS,
+    RULES,
+    Checker,
+    Prefix,
+    Wrong,
+    shown,
+)
 from multihook.journal import foreign
-
-Prefix = tuple[bytes, int]
-Checker = Callable[[Any], Any]
 
 # What everybody gets, made of what marshal(3py) can carry:
 #   adopt .. group           the keys of [multihook]
@@ -29,24 +32,16 @@ Checker = Callable[[Any], Any]
 #   glftpd                   the keys of [glftpd], or None
 #   used_tables              {number: who has it}: never allotted
 #   used_names               table names that other files of iproute2 define
-#   digest                   identity of this configuration; format, version: who made it
+#   digest                   identity of this configuration
 #   error                    what is wrong with the newest files; the rest is then the last good configuration
 #   usable                   False: there is no good configuration, leave the kernel alone
-#   hidden                   there where whoever asks may not read the files (see compiled.load), never for root
+#   hidden                   there where the user who asks may not read the files (see compiled.load), never for root
 Config = dict[str, Any]
 Link = dict[str, Any]
 
 # How many problems are kept; the rest is counted.
 LIMIT = 20
 
-_RULES = 1000  # priorities from rule_base on
-_LAST_RULE = 32765  # 32766 and 32767 are main's and default's
-_ROOM_FOR_TABLES = 1 << 16
-_TABLE_CHOICE = "choose one of 1..252 or above 255"
-_BAD_BLOCKS = tuple(
-    (address.parse(network) or b"", length)
-    for network, length in (("0.0.0.0", 8), ("127.0.0.0", 8), ("224.0.0.0", 3), ("::", 127), ("ff00::", 8))
-)
 # Rule priorities and mark bits of others (where they run): said, not refused.
 _FOREIGN_RULES = (
     (220, 220, "strongSwan's rule"),
@@ -54,10 +49,6 @@ _FOREIGN_RULES = (
     (5210, 5270, "Tailscale's rules"),
 )
 _FOREIGN_MARKS = ((0x00FF0000, "Tailscale"), (0x0000C000, "Kubernetes"))
-
-
-class Wrong(Exception):
-    """What is wrong with one value, and what would be right."""
 
 
 def build(document: Document, others: "tables.Others", forgive: bool = False) -> tuple[Config, list[str]]:
@@ -69,221 +60,6 @@ def build(document: Document, others: "tables.Others", forgive: bool = False) ->
     return _Check(document, others, forgive).run()
 
 
-def _shown(value: object) -> str:
-    """A value as it stands in the file, fit for one line."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return f'"{foreign(value)}"'
-    if isinstance(value, int):
-        # Hexadecimal numbers have no limit, and decimal ones of that size cannot be printed.
-        return str(value) if value.bit_length() <= 64 else f"a number of {value.bit_length()} bits"
-    if isinstance(value, float):
-        return repr(value)
-    if isinstance(value, list):
-        return "a list"
-    return "a table" if isinstance(value, dict) else "a date or time"
-
-
-def _boolean(value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    raise Wrong(f"{_shown(value)} is neither true nor false; write one of these, without quotes")
-
-
-def _integer(value: Any, example: str) -> int:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    raise Wrong(f"{_shown(value)} is no whole number; write one such as {example}, without quotes")
-
-
-def _text(value: Any, example: str) -> str:
-    if not isinstance(value, str):
-        raise Wrong(f'{_shown(value)} is no text; write it in quotes, such as "{example}"')
-    return value
-
-
-def _texts(value: Any, example: str) -> list[str]:
-    if not isinstance(value, list):
-        raise Wrong(f'{_shown(value)} is no list; write ["{example}"]')
-    return list(dict.fromkeys(_text(entry, example) for entry in value))
-
-
-def _within(low: int, high: int, example: str) -> Checker:
-    def check(value: Any) -> int:
-        number = _integer(value, example)
-        if not low <= number <= high:
-            raise Wrong(f"{_shown(number)} is out of range; choose one of {low}..{high}")
-        return number
-
-    return check
-
-
-def _table(value: Any) -> int:
-    number = _integer(value, "200")
-    if number in tables.RESERVED:
-        raise Wrong(f"{number} is {tables.RESERVED[number]}; {_TABLE_CHOICE}")
-    if not 0 < number <= tables.LAST:
-        raise Wrong(f"{_shown(number)} is no table number; choose one of 1..252 or 256..{tables.LAST}")
-    return number
-
-
-def _mark_mask(value: Any) -> int:
-    mask = _integer(value, "0xff000000")
-    if not 0 < mask < 1 << 32:
-        raise Wrong(f"{_shown(mask)} is no mask of 32 bits; write one such as 0xff000000")
-    lowest = mask & -mask
-    if mask + lowest & mask:
-        raise Wrong(f"{mask:#010x} has gaps; write bits that stand side by side, such as 0xff000000")
-    return mask
-
-
-def _rt_proto(value: Any) -> int:
-    number = _integer(value, "109")
-    if number in tables.PROTOCOLS:
-        raise Wrong(f"{number} belongs to {tables.PROTOCOLS[number]}; choose another of 5..255, such as 109")
-    return int(_within(5, 255, "109")(number))
-
-
-def _interface_patterns(value: Any) -> list[str]:
-    patterns = _texts(value, "wg*")
-    for pattern in patterns:
-        if not re.fullmatch(r"[A-Za-z0-9*?][A-Za-z0-9._*?-]{0,31}", pattern):
-            raise Wrong(f'{_shown(pattern)} fits no interface; write a name, with * and ? for what varies: "wg*"')
-    return patterns
-
-
-def _interface(value: Any) -> str:
-    name = _text(value, "ppp0")
-    if not address.is_interface_name(name):
-        raise Wrong(
-            f"{_shown(name)} is no interface name; "
-            "write at most 15 of A-Z a-z 0-9 . _ -, the first of them a letter or digit"
-        )
-    if name in ("lo", "all", "default"):
-        raise Wrong(f"{_shown(name)} leads to no provider; name the interface of the line, such as ppp0")
-    return name
-
-
-def _ipparam(value: Any) -> str:
-    word = _text(value, "dsl-provider")
-    if not 0 < len(word) <= 200 or not word.isascii() or not word.isprintable():
-        raise Wrong(f"{_shown(word)} cannot be matched; write what pppd's option says, 1 to 200 printable characters")
-    return word
-
-
-def _linkname(value: Any) -> str:
-    word = _ipparam(value)
-    if "/" in word:
-        raise Wrong(f"{_shown(word)} has a slash, which pppd's linkname cannot have; take it out")
-    return word
-
-
-def _address(text: str) -> bytes:
-    packed = address.parse(text)
-    if packed is None:
-        raise Wrong(f'{_shown(text)} is no address; write one such as "192.0.2.1", without a length or a name')
-    why = address.why_unusable(packed)
-    if why:
-        raise Wrong(f"{_shown(text)} is {why}; write the provider's next hop")
-    return packed
-
-
-def _gateway(value: Any) -> bytes:
-    return _address(_text(value, "192.0.2.1"))
-
-
-def _prefix(text: str) -> Prefix:
-    prefix = address.parse_network(text)
-    if prefix is None:
-        raise Wrong(f"{_shown(text)} {_why_no_prefix(text)}")
-    if prefix[1] == 0:
-        raise Wrong(f"{_shown(text)} is everything; write the networks that are meant (each link has a default route)")
-    for block in _BAD_BLOCKS:
-        if _overlap(prefix, block):
-            raise Wrong(f"{_shown(text)} has addresses of {address.network_text(*block)}; leave those out")
-    return prefix
-
-
-def _why_no_prefix(text: str) -> str:
-    head, slash, tail = text.partition("/")
-    packed = address.parse(head)
-    if packed is None or not slash:
-        return 'is no network; write one such as "192.0.2.32/28"'
-    bits = len(packed) * 8
-    length = address.parse_netmask(tail)
-    if length is not None and bits == 32:
-        return f'has a mask; write the length: "{address.text(address.network_of(packed, length))}/{length}"'
-    if not re.fullmatch(r"[0-9]{1,3}", tail) or int(tail) > bits:
-        return f"has no length of 0..{bits} behind the slash; write one such as /{bits - 4}"
-    network = address.network_of(packed, int(tail))
-    return f'has bits set behind its length; write "{address.text(network)}/{int(tail)}", or the length that is meant'
-
-
-def _overlap(one: Prefix, other: Prefix) -> bool:
-    return address.in_network(one[0], *other) or address.in_network(other[0], *one)
-
-
-def _prefixes(value: Any) -> list[Prefix]:
-    return list(dict.fromkeys(_prefix(text) for text in _texts(value, "192.0.2.32/28")))
-
-
-def _snat(value: Any) -> bool | str:
-    if isinstance(value, bool) or value in ("auto", "masquerade"):
-        return value  # type: ignore[no-any-return]
-    if value in ("true", "false"):
-        raise Wrong(f"{_shown(value)} is text; write {value}, without quotes")
-    raise Wrong(f'{_shown(value)} is none of "auto", true, false, "masquerade"; choose one')
-
-
-def _absolute_path(value: Any) -> str:
-    path = _text(value, "/etc/glftpd.conf")
-    if not re.fullmatch(r"/.*[^/]", path) or not path.isprintable() or len(path.encode()) > 4095:
-        raise Wrong(f"{_shown(path)} is no path of a file; write it from the root on, such as /etc/glftpd.conf")
-    return path
-
-
-def _included_path(value: Any) -> str:
-    path = _absolute_path(value)
-    if re.search(r"[\s#]", path):
-        raise Wrong(f"{_shown(path)} has a blank or #, where glftpd's include line would end; take it out")
-    return path
-
-
-def _address_patterns(value: Any) -> list[str]:
-    patterns = _texts(value, "192.168.*")
-    for pattern in patterns:
-        if not re.fullmatch(r"[0-9.*?]{1,15}", pattern):
-            raise Wrong(f'{_shown(pattern)} is no pattern of glftpd; write digits, dots, * and ?, such as "192.168.*"')
-    return patterns
-
-
-# key: (default, what checks it)
-KEYS: dict[str, tuple[Any, Checker]] = {
-    "adopt": (True, _boolean),
-    "ignore": ([], _interface_patterns),
-    "first_table": (1000, _within(1, tables.LAST + 1 - _ROOM_FOR_TABLES, "1000")),
-    "rule_base": (7000, _within(1, _LAST_RULE + 1 - _RULES, "7000")),
-    "mark_mask": (0xFF000000, _mark_mask),
-    "rt_proto": (109, _rt_proto),
-    "group": (109, _within(1, (1 << 31) - 1, "109")),
-}
-LINK_KEYS: dict[str, tuple[Any, Checker]] = {
-    "interface": ("", _interface),
-    "ipparam": ("", _ipparam),
-    "linkname": ("", _linkname),
-    "table": (0, _table),
-    "gateway": (b"", _gateway),
-    "lan": (False, _boolean),
-    "snat": ("auto", _snat),
-    "sources": ([], _prefixes),
-    "networks": ([], _prefixes),
-}
-GLFTPD_KEYS: dict[str, tuple[Any, Checker]] = {
-    "config": ("/etc/glftpd.conf", _absolute_path),
-    "multilink": ("/etc/multilink.conf", _included_path),
-    "lan": (["10.*", "192.168.*"], _address_patterns),
-}
 TABLES = ("multihook", "link", "glftpd")
 _SELECTORS = ("interface", "ipparam", "linkname")
 
@@ -319,8 +95,6 @@ class _Check:
             raise Refused(self.problems, self.count)
         self.look_twice(settings, links)
         config: Config = {
-            "format": compiled.FORMAT,
-            "version": __version__,
             "digest": "",
             **settings,
             "links": links,
@@ -359,7 +133,7 @@ class _Check:
         content = table.get(name, {})
         values = {key: list(default) if isinstance(default, list) else default for key, (default, _) in keys.items()}
         if not isinstance(content, dict):
-            self.refuse(here, f"{_shown(content)} is no table; write [{key_path(*here)}] and its keys below")
+            self.refuse(here, f"{shown(content)} is no table; write [{key_path(*here)}] and its keys below")
             return values
         for key, value in content.items():
             if key not in keys:
@@ -375,7 +149,7 @@ class _Check:
         """All links by name, wrong ones included."""
         content = self.document.content.get("link", {})
         if not isinstance(content, dict):
-            self.refuse(("link",), f"{_shown(content)} is no table; write [link.NAME] for each link")
+            self.refuse(("link",), f"{shown(content)} is no table; write [link.NAME] for each link")
             return {}
         links: dict[str, Link] = {}
         for name, table in content.items():
@@ -432,7 +206,7 @@ class _Check:
                 return f"did you mean {near[0]}?"
         return f"known are {', '.join(words)}"
 
-    # Two keys, or two links, or somebody else.
+    # Two keys, or two links, or another program.
 
     def compare_links(self, links: dict[str, Link]) -> None:
         """What belongs to one link only."""
@@ -445,13 +219,13 @@ class _Check:
                 owner = first.setdefault((key, value), name)
                 if owner != name:
                     mend = "choose another number" if key == "table" else "one line is one link: drop one of the two"
-                    self.refuse(("link", name, key), f"{_shown(value)} is link {owner}'s already; {mend}")
+                    self.refuse(("link", name, key), f"{shown(value)} is link {owner}'s already; {mend}")
         for name, one, owner, other in _overlaps(links):
             what = f"{address.network_text(*one)} and {address.network_text(*other)} of link {owner} overlap"
             self.refuse(("link", name, "sources"), f"{what}; an address belongs to one link: take it out of one")
 
     def compare_with_others(self, settings: dict[str, Any], links: dict[str, Link]) -> None:
-        """Names and numbers that the files of iproute2 give to somebody else."""
+        """Names and numbers that the files of iproute2 give to others."""
         lines: dict[int | str, set[tuple[int, str]]] = {}
         for pair in self.pairs:
             for end in pair:
@@ -485,8 +259,8 @@ class _Check:
         """What is allowed and may still not be meant."""
         base = settings["rule_base"]
         for low, high, who in _FOREIGN_RULES:
-            if base <= high and low < base + _RULES:
-                self.note(("multihook", "rule_base"), f"{base}..{base + _RULES - 1} has {who} in it, where that runs")
+            if base <= high and low < base + RULES:
+                self.note(("multihook", "rule_base"), f"{base}..{base + RULES - 1} has {who} in it, where that runs")
         for bits, who in _FOREIGN_MARKS:
             if settings["mark_mask"] & bits:
                 what = f"{settings['mark_mask']:#010x} has bits of {who}'s ({bits:#010x}), where that runs"

@@ -12,7 +12,7 @@ from posix import open as posix_open
 from time import sleep
 
 from multihook import address, files, paths
-from multihook.config import compiled
+from multihook.config.listing import listing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ RESERVED = {
     255: "the kernel's table local",
     220: "strongSwan's table",
 }
-# Only where these run: never allotted, but whoever writes them down may have them.
+# Only where these run: never allotted, but an administrator who writes them down may have them.
 AVOIDED = {52: "Tailscale's table", 51820: "wg-quick's first table"}
 
 # linux/rtnetlink.h, RTPROT_*, for machines without the files; and Google's guest agent.
@@ -162,7 +162,7 @@ def _write_for_now(content: bytes) -> None:
 def _lock() -> int:
     """A descriptor that holds the allotment for one process; -1 when it cannot be had in time.
 
-    On the private folder itself, which nobody else can open; not the lock of an event's run, which
+    On the private folder itself, which no other user can open; not the lock of an event's run, which
     the caller may hold.
     """
     try:
@@ -198,7 +198,7 @@ def watched() -> tuple[list[str], list[tuple[str, str]]]:
 
 
 def others() -> "Others":
-    """What the files of iproute2 give to somebody, and to whom."""
+    """What the files of iproute2 give away, and to whom."""
     tables: dict[int, str] = {}
     names: dict[str, str] = {}
     pairs: set[tuple[int, str]] = set()
@@ -218,7 +218,7 @@ def _entries(kind: str) -> list[tuple[int, str, str]]:
     found = []
     for folder in (ETC, SHARE, LIB):
         parts = f"{folder}/{kind}.d"
-        for path in (f"{folder}/{kind}", *(f"{parts}/{name}" for name in compiled.listing(parts, ".conf")[2])):
+        for path in (f"{folder}/{kind}", *(f"{parts}/{name}" for name in listing(parts, ".conf")[2])):
             try:
                 text = files.read(path, _LIMIT, follow=True).decode("utf-8", "replace")
             except OSError:

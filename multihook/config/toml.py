@@ -14,7 +14,7 @@ from stat import S_ISREG
 from typing import Any, NamedTuple
 
 from multihook import files, paths
-from multihook.config.compiled import listing
+from multihook.config.listing import listing
 from multihook.journal import FOREIGN_BYTES, foreign
 
 SETTINGS = paths.ETC + "/multihook.toml"
@@ -70,7 +70,7 @@ class Refused(Exception):
 
     `problems` are the first of `count`; `passing` when it is the disk or the machine, not the content,
     so that it is worth another look without a change; `hidden` when nothing is known to be wrong, only
-    that whoever asks may not read it: root can.
+    that the user who asks may not read it: root can.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ def installed() -> list[str]:
 def read(names: list[str], trusted: bool = True) -> Document:
     """Read and merge files; a missing multihook.toml is an empty one.
 
-    `trusted`: only root's files that nobody else can write.  Raises Refused with a problem for
+    `trusted`: only root's files that no other user can write.  Raises Refused with a problem for
     each file that is wrong.
     """
     document = Document({}, {}, [])

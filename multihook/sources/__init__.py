@@ -1,144 +1,49 @@
 """The sources of events: one module each, translating what a program told its hook into an Event.
 
-A source decides nothing about routing.  It reads the variables named here and no others, and
-believes none: each value passes through multihook.address, counts and lengths are bounded,
-and what is refused is named in Event.refused, for the log.
+A source decides nothing about routing.  It reads the variables named here and no others.
 """
 
-from multihook.address import INET, INET6, family_of, is_interface_name, is_link_local, parse, text, why_unusable
+from sys import modules
+
 from multihook.journal import foreign
+from multihook.sources.event import CHECK, DOWN, MOST_VALUES, UP, Event, Refused
 
-# The variables that each source reads.  Everything else in the environment is never looked at.
-PPPD_VARIABLES = frozenset(("LINKNAME", "DNS1", "DNS2"))
-DHCLIENT_VARIABLES = frozenset((
-    "reason", "interface", "new_ip_address", "new_routers",
-    "new_rfc3442_classless_static_routes", "new_domain_name_servers",
-    "new_dhcp_server_identifier", "old_ip_address",
-))  # fmt: skip
-DHCPCD_VARIABLES = frozenset((
-    "reason", "interface", "ifflags", "new_ip_address", "new_routers",
-    "new_classless_static_routes", "new_ms_classless_static_routes", "new_domain_name_servers",
-    "new_dhcp_server_identifier", "old_ip_address",
-))  # fmt: skip
-IFUPDOWN_VARIABLES = frozenset(("IFACE", "ADDRFAM", "METHOD", "IF_ADDRESS", "IF_GATEWAY"))
-VARIABLES = {
-    "pppd": PPPD_VARIABLES, "dhclient": DHCLIENT_VARIABLES, "dhcpcd": DHCPCD_VARIABLES, "ifupdown": IFUPDOWN_VARIABLES,
+__all__ = ["CHECK", "DOWN", "MOST_VALUES", "RANK", "SOURCES", "UP", "VARIABLES", "Event", "Refused", "translate"]
+
+
+class Source:
+    """What is known of a source.
+
+    rank           the higher, the better it knows about one and the same address
+    has_next_hop   it brings the next hop of its link with it, and so may have a link adopted
+    variables      what it reads of the environment; empty where no hook is its entry point
+    """
+
+    __slots__ = ("has_next_hop", "rank", "variables")
+
+    def __init__(self, rank: int, has_next_hop: bool, *variables: str) -> None:
+        self.rank = rank
+        self.has_next_hop = has_next_hop
+        self.variables = frozenset(variables)
+
+
+SOURCES = {
+    "kernel": Source(0, False),
+    "ifupdown": Source(1, True, "IFACE", "ADDRFAM", "METHOD", "IF_ADDRESS", "IF_GATEWAY"),
+    "dhclient": Source(
+        2, True, "reason", "interface", "new_ip_address", "new_routers", "new_rfc3442_classless_static_routes",
+        "new_domain_name_servers", "new_dhcp_server_identifier", "old_ip_address",
+    ),
+    "dhcpcd": Source(
+        2, True, "reason", "interface", "ifflags", "new_ip_address", "new_routers", "new_classless_static_routes",
+        "new_ms_classless_static_routes", "new_domain_name_servers", "new_dhcp_server_identifier", "old_ip_address",
+    ),
+    "pppd": Source(2, False, "LINKNAME", "DNS1", "DNS2"),
+    "command": Source(2, False),
 }  # fmt: skip
-
-UP, DOWN, CHECK = "up", "down", "check"
-
-# Who knows best about one and the same address.
-RANK = {"kernel": 0, "ifupdown": 1, "dhclient": 2, "dhcpcd": 2, "pppd": 2, "command": 2}
-
-_FAMILY_WORDS = {INET: "IPv4", INET6: "IPv6"}
-
-MOST_VALUES = 8
-
-
-class Refused(Exception):
-    """The event as a whole cannot be used: one line says why."""
-
-
-class Event:
-    """What one hook run was told, after it was read with care.
-
-    `action` is what the source says happened: an address came (up), went (down), or the link
-    should merely be looked at (check).  It decides nothing by itself: the kernel's addresses do.
-    `refused` has a line for each value that cannot be used, `doubtful` the fields they were for:
-    of these nothing is known, so what was known before still holds.
-    """
-
-    __slots__ = (
-        "action", "address", "doubtful", "family", "gateway", "interface", "ipparam", "linkname",
-        "reason", "refused", "resolvers", "routes", "server", "source",
-    )  # fmt: skip
-
-    def __init__(self, source: str, reason: str, interface: str, action: str, family: int = INET) -> None:
-        self.source = source
-        self.reason = reason
-        self.interface = interface
-        self.action = action
-        self.family = family
-        self.address = b""
-        self.gateway = b""
-        self.resolvers: list[bytes] = []
-        self.server = b""
-        self.ipparam = ""
-        self.linkname = ""
-        self.routes: list[tuple[bytes, int, bytes]] = []
-        self.refused: list[str] = []
-        self.doubtful: set[str] = set()
-
-    def refuse(self, field: str, line: str) -> None:
-        """Note a value that cannot be used, and what it was for."""
-        self.doubtful.add(field)
-        self.refused.append(line)
-
-    @property
-    def words(self) -> str:
-        """Who said what, as the log shows it: "pppd ip-up"."""
-        return f"{self.source} {self.reason}"
-
-
-def checked_interface(source: str, name: str) -> str:
-    """The name of an interface, or Refused."""
-    if not is_interface_name(name):
-        shown = foreign(name)
-        raise Refused(f'{source}: "{shown}" is no interface name that multihook works with; the event is ignored')
-    return name
-
-
-def checked_address(event: Event, field: str, what: str, value: str) -> bytes:
-    """A usable unicast address of the event's family, or empty; what is refused is noted in the event."""
-    if not value:
-        return b""
-    address, why = _usable(event, value)
-    if why:
-        event.refuse(field, f'{what} "{foreign(value)}" is {why}')
-    return address if not why else b""
-
-
-def checked_addresses(event: Event, field: str, what: str, value: str) -> list[bytes]:
-    """The usable addresses of a blank-separated list, in their order; `field` is what they are for.
-
-    One line says what is refused of it, however much that is.
-    """
-    words = value.split(None, MOST_VALUES)
-    found, problems = [], []
-    for word in words[:MOST_VALUES] if words or not value else [value]:
-        address, why = _usable(event, word)
-        if why:
-            problems.append(f'"{foreign(word)}" is {why}')
-        else:
-            found.append(address)
-    if len(words) > MOST_VALUES:
-        problems.append(f"has {value.count(' ') + 1} values, only the first {MOST_VALUES} are used")
-    if problems:
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        event.refuse(field, f"{what} {problems[0]}{more}")
-    return found
-
-
-def _usable(event: Event, word: str) -> tuple[bytes, str]:
-    """An address and "", or what is wrong with it."""
-    address = parse(word)
-    if address is None:
-        return b"", "no address"
-    if family_of(address) != event.family:
-        return b"", f"no {_FAMILY_WORDS[event.family]} address"
-    return address, why_unusable(address) or ""
-
-
-def checked_gateway(event: Event, what: str, value: str) -> bytes:
-    """The first of a list of routers that can be a next hop: not the address of the link itself."""
-    for address in checked_addresses(event, "gateway", what, value):
-        if address == event.address:
-            event.refuse("gateway", f'{what} "{text(address)}" is the link\'s own address')
-        elif len(address) == 4 and is_link_local(address) and not is_link_local(event.address or address):
-            event.refuse("gateway", f'{what} "{text(address)}" is link-local')
-        else:
-            return address
-    return b""
+RANK = {name: source.rank for name, source in SOURCES.items()}
+# By source that has hooks, all that is looked at of the environment.
+VARIABLES = {name: source.variables for name, source in SOURCES.items() if source.variables}
 
 
 def translate(source: str, arguments: list[str], variables: dict[str, str]) -> Event | None:
@@ -146,20 +51,9 @@ def translate(source: str, arguments: list[str], variables: dict[str, str]) -> E
 
     Raises Refused with one line when it cannot be used at all.
     """
-    if source == "pppd":
-        from multihook.sources import pppd
-
-        return pppd.translate(arguments, variables)
-    if source == "dhclient":
-        from multihook.sources import dhclient
-
-        return dhclient.translate(variables)
-    if source == "dhcpcd":
-        from multihook.sources import dhcpcd
-
-        return dhcpcd.translate(variables)
-    if source == "ifupdown":
-        from multihook.sources import ifupdown
-
-        return ifupdown.translate(arguments, variables)
-    raise Refused(f'"{foreign(source)}" is no source of events')
+    if source not in VARIABLES:
+        raise Refused(f'"{foreign(source)}" is no source of events')
+    module = f"multihook.sources.{source}"
+    __import__(module)
+    event: Event | None = modules[module].translate(arguments, variables)
+    return event

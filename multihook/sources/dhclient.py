@@ -5,8 +5,8 @@ was answered to a broadcast says RENEW and not REBIND, FAIL carries no addresses
 """
 
 from multihook.address import network_of
-from multihook.sources import CHECK, DOWN, UP, Event, checked_interface
 from multihook.sources.dhcp import LONGEST_OPTION, ended, fill, fill_routes
+from multihook.sources.event import CHECK, DOWN, UP, Event, checked_interface
 
 _CLASSLESS = "new_rfc3442_classless_static_routes"
 
@@ -19,7 +19,7 @@ _NOTHING = frozenset((
 ))  # fmt: skip
 
 
-def translate(variables: dict[str, str]) -> Event | None:
+def translate(_arguments: list[str], variables: dict[str, str]) -> Event | None:
     """An event from the environment of dhclient-script; raises Refused."""
     reason = variables.get("reason", "")
     if reason in _NOTHING:

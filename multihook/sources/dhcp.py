@@ -1,7 +1,7 @@
 """What all DHCP clients say of a lease in the same words: address, routers, DNS servers, server (RFC 2132)."""
 
 from multihook.address import network_text, text, why_unusable
-from multihook.sources import CHECK, Event, checked_address, checked_addresses, checked_gateway
+from multihook.sources.event import CHECK, Event, checked_address, checked_addresses, checked_gateway
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

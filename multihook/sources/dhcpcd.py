@@ -7,8 +7,8 @@ NOCARRIER comes while the address is still there, and EXPIRE after it when that 
 
 from multihook.address import network_of, parse
 from multihook.files import number
-from multihook.sources import CHECK, DOWN, UP, Event, checked_interface
 from multihook.sources.dhcp import LONGEST_OPTION, ended, fill, fill_routes
+from multihook.sources.event import CHECK, DOWN, UP, Event, checked_interface
 
 _UP = frozenset(("BOUND", "RENEW", "REBIND", "REBOOT", "TIMEOUT", "INFORM", "STATIC", "RECONFIGURE"))
 _DOWN = frozenset(("EXPIRE", "NAK", "STOP", "RELEASE"))
@@ -27,7 +27,7 @@ _NOTHING = frozenset((
 _IFF_POINTOPOINT = 0x10  # linux/if.h
 
 
-def translate(variables: dict[str, str]) -> Event | None:
+def translate(_arguments: list[str], variables: dict[str, str]) -> Event | None:
     """An event from the environment of dhcpcd-run-hooks; raises Refused."""
     reason = variables.get("reason", "")
     # dhcpcd looks at all interfaces, sessions of pppd among them, whose own hook says more.

@@ -7,7 +7,7 @@ late: then the line is looked at.
 """
 
 from multihook.journal import foreign
-from multihook.sources import CHECK, DOWN, UP, Event, Refused, checked_address, checked_gateway, checked_interface
+from multihook.sources.event import CHECK, DOWN, UP, Event, Refused, checked_address, checked_gateway, checked_interface
 
 _ACTIONS = {"if-up": UP, "if-post-down": DOWN}
 # No link, or one that pppd tells of.

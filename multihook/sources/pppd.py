@@ -7,7 +7,7 @@ session before.  So the arguments are believed and the environment only adds wha
 
 from multihook.address import INET
 from multihook.journal import foreign
-from multihook.sources import CHECK, DOWN, UP, Event, Refused, checked_address, checked_interface
+from multihook.sources.event import CHECK, DOWN, UP, Event, Refused, checked_address, checked_interface
 
 _ACTIONS = {"ip-up": UP, "ip-down": DOWN}
 _LONGEST_NAME = 256

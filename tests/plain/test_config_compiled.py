@@ -44,7 +44,6 @@ def compilations(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 def test_an_empty_file_is_valid(machine: Machine) -> None:
     config = compiled.load()
     assert (config["adopt"], config["links"], config["error"], config["usable"]) == (True, {}, "", True)
-    assert (config["format"], config["version"]) == (compiled.FORMAT, multihook.__version__)
     assert machine.log == []
 
 
@@ -279,9 +278,13 @@ def test_what_is_young(changed: int, now: int, young: bool) -> None:
     assert compiled._is_young(changed, now) is young
 
 
-def test_a_young_cache_is_looked_at_again_and_then_believed(machine: Machine, compilations: list[bool]) -> None:
+def test_a_young_cache_is_looked_at_again_and_then_believed(
+    machine: Machine, compilations: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
     machine.write(GOOD)
-    compiled.load()
+    with monkeypatch.context() as at_once:  # a busy machine may take longer than a tick to come here
+        at_once.setattr(compiled, "time_ns", lambda: machine.settings.stat().st_ctime_ns)
+        compiled.load()
     kept = compiled._read_cache()
     assert kept is not None
     assert kept[1] is True
@@ -309,6 +312,7 @@ def _heals(machine: Machine) -> None:
     assert kept[1:] == (False, config)
 
 
+@pytest.mark.thorough
 @pytest.mark.fault("F18")
 def test_a_cache_cut_off_anywhere_is_not_believed(machine: Machine) -> None:
     whole = _kept(machine)
@@ -321,6 +325,7 @@ def test_a_cache_cut_off_anywhere_is_not_believed(machine: Machine) -> None:
         _heals(machine)
 
 
+@pytest.mark.thorough
 def test_a_cache_with_one_wrong_byte_anywhere_is_not_believed(machine: Machine) -> None:
     whole = _kept(machine)
     for position in range(len(whole)):
@@ -388,6 +393,7 @@ def _with_private_open_to_all(machine: Machine) -> None:
     machine.private.chmod(0o777)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("damage", "heals"),
     [
@@ -763,7 +769,7 @@ def test_everything_can_be_kept(machine: Machine) -> None:
 
 def test_what_the_hooks_get_has_every_promised_key(machine: Machine) -> None:
     promised = {
-        "format", "version", "digest", "adopt", "ignore", "first_table", "rule_base", "mark_mask", "rt_proto", "group",
+        "digest", "adopt", "ignore", "first_table", "rule_base", "mark_mask", "rt_proto", "group",
         "links", "allotted", "by_interface", "by_ipparam", "by_linkname", "glftpd", "used_tables", "used_names",
         "error", "usable", "snat",
     }  # fmt: skip

@@ -443,8 +443,8 @@ def test_a_thousand_links(machine: Machine) -> None:
 
 @pytest.mark.parametrize("value", [True, 5, 2**70, 1.5, "x\n", [], {}, None])
 def test_values_are_shown_in_one_short_line(value: Any) -> None:
-    assert schema._shown(value).isprintable()
-    assert len(schema._shown(value)) < 40
+    assert schema.shown(value).isprintable()
+    assert len(schema.shown(value)) < 40
 
 
 @pytest.mark.fault("F43")

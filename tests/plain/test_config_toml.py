@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from config_machine import Machine, give_away, make_machine
 
-from multihook.config import compiled, toml
+from multihook.config import listing, toml
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_a_missing_file_is_an_empty_one(machine: Machine) -> None:
 
 
 def test_drop_ins_add_and_replace_key_by_key_in_name_order(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiled, "listdir", lambda path: sorted(os.listdir(path), reverse=True))
+    monkeypatch.setattr(listing, "listdir", lambda path: sorted(os.listdir(path), reverse=True))
     machine.write('[multihook]\nignore = ["a", "b"]\ngroup = 5\n[link.dsl]\ninterface = "ppp0"\ntable = 1\n')
     machine.write("[link.dsl]\ntable = 3\n[link.b]\nlan = true", "20.toml")
     machine.write('[multihook]\nignore = ["c"]\n[link.dsl]\ntable = 2\nlan = true', "10.toml")

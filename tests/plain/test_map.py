@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ PACKAGE = Path(multihook.__file__).parent
 ENTRY = re.compile(r"^    ([a-z_]+(?:/[a-z_]*)?)  +(\S.*)$")
 
 
+@cache
 def entries() -> dict[str, str]:
     """{name in the map: what it says}; continued lines are joined."""
     found: dict[str, str] = {}
@@ -33,12 +35,14 @@ def listed_in(words: str) -> set[str]:
     return {name.strip().rstrip(".") for name in listed.split(",")}
 
 
+@cache
 def modules() -> set[str]:
     """Every module below the package, as the map writes it: run, kernel/routes; packages without their __init__."""
     found = (path.relative_to(PACKAGE).with_suffix("") for path in PACKAGE.rglob("*.py"))
     return {str(name) for name in found if name.name != "__init__"}
 
 
+@cache
 def packages() -> set[str]:
     return {str(path.parent.relative_to(PACKAGE)) for path in PACKAGE.rglob("__init__.py")} - {"."}
 
@@ -78,17 +82,10 @@ def place_of(module: str) -> int:
     return order.index(module.partition("/")[0] + "/")
 
 
-def imported(path: Path, *, at_once: bool = False) -> set[str]:
-    """What a module imports of the package, TYPE_CHECKING aside, as the map writes it.
-
-    With `at_once` only what it imports when it is imported itself, not what its functions import.
-    """
+def imported(path: Path) -> set[str]:
+    """What a module imports of the package, in its functions too, TYPE_CHECKING aside, as the map writes it."""
     found = set()
     tree = ast.parse(path.read_text())
-    if at_once:
-        for scope in ast.walk(tree):
-            if isinstance(scope, ast.FunctionDef):
-                scope.body = []
     checked_only = {
         id(inner) for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
         for inner in ast.walk(node)
@@ -126,19 +123,33 @@ def test_a_module_imports_only_what_stands_below_it(module: str) -> None:
         assert place_of(module) < place_of(other), f"{module} imports {other}, which stands above it"
 
 
-def test_nobody_imports_in_a_circle() -> None:
-    graph = {module: imported(PACKAGE / f"{module}.py", at_once=True) for module in modules()}
-    graph |= {package: imported(PACKAGE / package / "__init__.py", at_once=True) for package in packages()}
+def circles_in(graph: dict[str, set[str]]) -> list[str]:
+    """The circles of imports, each once from where it is found first."""
+    found: list[str] = []
+    seen: set[str] = set()
 
     def visit(module: str, path: tuple[str, ...]) -> None:
-        assert module not in path, " -> ".join((*path, module))
-        for other in graph[module]:
-            # A folder's own __init__ is loaded before its members in any case.
-            if other != module.partition("/")[0] and module != other.partition("/")[0]:
+        if module in path:
+            found.append(" -> ".join((*path[path.index(module) :], module)))
+        elif module not in seen:
+            seen.add(module)
+            for other in sorted(graph.get(module, ())):
                 visit(other, (*path, module))
 
-    for module in graph:
+    for module in sorted(graph):
         visit(module, ())
+    return found
+
+
+def test_nobody_imports_in_a_circle_not_inside_of_functions_either() -> None:
+    graph = {module: imported(PACKAGE / f"{module}.py") for module in modules()}
+    graph |= {package: imported(PACKAGE / package / "__init__.py") for package in packages()}
+    assert circles_in(graph) == []
+
+
+def test_a_circle_is_found() -> None:
+    assert circles_in({"a": {"b"}, "b": {"c", "d"}, "c": {"d"}, "d": set()}) == []
+    assert circles_in({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b -> c -> b"]
 
 
 def test_the_reader_of_the_map_finds_what_is_there() -> None:
