@@ -9,7 +9,9 @@ from _socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 
 INET = int(AF_INET)
 INET6 = int(AF_INET6)
-FAMILIES = {"inet": INET, "inet6": INET6}
+# The families whose links are kept right.
+FAMILIES = (INET,)
+FAMILY_NUMBERS = {"inet": INET, "inet6": INET6}
 FAMILY_NAMES = {INET: "inet", INET6: "inet6"}
 
 _DIGITS = "0123456789"

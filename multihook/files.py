@@ -1,7 +1,7 @@
 """Reading and replacing small files as root: nothing foreign is followed, nothing is left half written.
 
 Each path is opened without following a symbolic link at its end, without blocking on a fifo, and
-is believed only when it is a plain file of the right owner that nobody else can write.
+is believed only when it is a plain file of the right owner that no other user can write.
 """
 
 from errno import EINVAL, ELOOP, ENOENT, ENOTDIR, ENOTSUP
@@ -64,7 +64,7 @@ def untrusted(path: str, why: str) -> Untrusted:
 def read(path: str, limit: int = 1 << 20, follow: bool = False) -> bytes:
     """The whole content of a plain file of at most `limit` bytes.
 
-    It must belong to root (or to whoever runs this), and neither group nor others may write to
+    It must belong to root (or to the user who runs this), and neither group nor others may write to
     it.  `follow` lets path be a symbolic link: for configuration, never for state.
     Raises Untrusted when that does not hold, FileNotFoundError and other OSError as open(2).
     """
@@ -100,8 +100,8 @@ def read(path: str, limit: int = 1 << 20, follow: bool = False) -> bytes:
 def real(path: str) -> str:
     """Where an absolute path leads: the same file by a path without symbolic links.
 
-    Every folder and every link on the way belongs to root (or to whoever runs this), and nobody
-    else writes to the folders: only then does it lead there again a moment later.  One like
+    Every folder and every link on the way belongs to root (or to the user who runs this), and no other
+    user writes to the folders: only then does it lead there again a moment later.  One like
     /tmp, where others cannot take away what is not theirs, will do on the way but not at the
     end.  The file itself may be missing.  Raises Untrusted, and OSError as lstat(2).
     """
@@ -216,7 +216,7 @@ def remove(path: str) -> bool:
 def sweep(directory: str, prefix: str = "") -> None:
     """Remove what replace() left in a folder when it was killed half-way: "NAME.PID.new" of no process.
 
-    What cannot be removed stays; it is in nobody's way.
+    What cannot be removed stays; it does no harm.
     """
     try:
         names = listdir(directory)

@@ -6,20 +6,24 @@ foreign is ever changed, so all we can do is to say so, once, and in `status`.
 """
 
 from multihook import repeats
-from multihook.address import FAMILY_NAMES, INET
-from multihook.features import View, routing
+from multihook.address import FAMILIES, FAMILY_NAMES, INET
+from multihook.features import routing
 from multihook.files import folder, read, remove, replace
 from multihook.journal import foreign
-from multihook.kernel import routes
+from multihook.kernel import precedence, routes, rules
+from multihook.kernel.fib import MAIN
 from multihook.kernel.rules import Rule
-from multihook.links import FAMILIES
 from multihook.paths import FRONT, PRIVATE, RUN
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from multihook.view import View
 
 # Our priorities are rule_base .. rule_base + 999.
 BAND = 1000
 
 
-def rules_in_front(view: View) -> list[Rule]:
+def rules_in_front(view: "View") -> list[Rule]:
     """The foreign rules that take every packet before the last of ours; raises Refused and OSError.
 
     A rule whose table has no default route takes nothing away (Tailscale without an exit node).
@@ -27,13 +31,15 @@ def rules_in_front(view: View) -> list[Rule]:
     found = []
     limit = view.config["rule_base"] + BAND
     for family in FAMILIES:
-        for rule in routing.rules_dump(view, family).foreign_before(view.config["rt_proto"], limit):
-            if rule.catches_everything() and (not rule.looks_up or routes.has_default(view.door, family, rule.table)):
+        for rule in precedence.before(rules.dump_of(view, family), view.config["rt_proto"], limit):
+            if not precedence.catches_everything(rule):
+                continue
+            if not rule.looks_up or routes.has_default(view.door, family, rule.table):
                 found.append(rule)
     return found
 
 
-def rules_to_segments(view: View) -> list[Rule]:
+def rules_to_segments(view: "View") -> list[Rule]:
     """The foreign rules in front of ours by which a route of main by one link takes what has another link's address.
 
     wg-quick's second rule is one, `lookup main suppress_prefixlength 0`: ours for main leave out
@@ -46,8 +52,8 @@ def rules_to_segments(view: View) -> list[Rule]:
     limit, group = view.config["rule_base"] + routing.SOURCE_RULE, view.config["group"]
     return [
         rule
-        for rule in routing.rules_dump(view, INET).foreign_before(view.config["rt_proto"], limit)
-        if rule.looks_up and rule.table == routes.MAIN and rule.fits_everything()
+        for rule in precedence.before(rules.dump_of(view, INET), view.config["rt_proto"], limit)
+        if rule.looks_up and rule.table == MAIN and precedence.fits_everything(rule)
         and rule.suppress_prefixlen < longest and rule.suppress_ifgroup != group
     ]  # fmt: skip
 
@@ -68,7 +74,7 @@ def line_to_segments(rule: Rule) -> str:
     return f"a foreign rule lets a link's address reach another link's network by that link: {shown(rule)}"
 
 
-def lines(view: View) -> list[str]:
+def lines(view: "View") -> list[str]:
     """What is to be said; nothing while there is nothing of ours behind it."""
     return [line(rule) for rule in rules_in_front(view)] if view.links else []
 

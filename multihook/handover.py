@@ -25,7 +25,7 @@ def to_service() -> bool:
     """
     if not _is_sandboxed() or not access(_SYSTEMD, 0) or not access(_SYSTEMCTL, _EXECUTABLE):
         return False
-    signal(SIGCHLD, SIG_DFL)  # whoever ignores it has no children to wait for
+    signal(SIGCHLD, SIG_DFL)  # a process that ignores it has no children to wait for
     try:
         pid = posix_spawn(
             _SYSTEMCTL,

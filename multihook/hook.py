@@ -8,11 +8,12 @@ an event costs and each library would add as much again.
 from _signal import SIG_IGN, SIGHUP, SIGINT, SIGPIPE, SIGTERM, signal  # type: ignore[import-not-found]  # signal(3py) imports enum: 2 ms
 from posix import environ, umask
 
-from multihook import image, journal, lock, repeats, spool
+from multihook import codetable, intake, journal, lock, repeats, spool
 from multihook.config import compiled
 from multihook.files import explain
+from multihook.intake import Heard
 from multihook.kernel.rtnetlink import Door, Refused
-from multihook.run import ElsewhereError, drain, is_ours
+from multihook.run import ElsewhereError
 from multihook.sources import VARIABLES
 from multihook.spool import Told
 
@@ -31,10 +32,6 @@ def main(arguments: list[str]) -> None:
     told = Told(source, arguments[1:], spool.pick(environ, VARIABLES.get(source, frozenset())))
     try:
         _handle(told)
-        if not image.is_used() and not spool.is_upgrading() and not image.is_replaced():
-            from multihook import imaging
-
-            imaging.renew()
     except ElsewhereError as error:
         repeats.warn(f"{journal.foreign(source)}: {error}")
     except Refused as error:
@@ -44,39 +41,35 @@ def main(arguments: list[str]) -> None:
 
 
 def _handle(told: Told) -> None:
-    """Apply an event now, or leave it to whoever is at work."""
+    """Apply an event now, or leave it to the run that is at work."""
     config = compiled.load()
     if not config["usable"]:
         _keep_for_later(told)
         return
-    if not is_ours(config, told):
+    heard = intake.understand(config, told)
+    if heard is None:
         return
-    # As features.visible() asks for them.
-    if config["links"]:
-        image.make_ready("multihook.features.sysctls")
-    if config["snat"]:
-        image.make_ready("multihook.features.snat")
     unwritten: list[str] = []
     try:
         spool.prepare()
-        held, unspooled = _take_lock(told)
+        held, unspooled = _take_lock(heard)
     except lock.Busy:
         return
     except OSError as error:
         # No state can be kept; the kernel's part is done all the same.
         unwritten.append(f"state is not saved: {explain(error)}; routing is looked after all the same")
-        held, unspooled = -1, [told]
+        held, unspooled = -1, [heard]
     try:
         if spool.is_upgrading():  # begun while we waited
             for one in unspooled:
-                spool.put(one)
+                spool.put(one.told)
             return
-        if image.is_replaced():  # begun, and done with
-            image.begin_anew()
+        if codetable.is_replaced():  # begun, and done with
+            codetable.begin_anew()
         door = Door()
         _unfreed.extend((config, door))
         try:
-            drain(config, door, unspooled, unwritten)
+            intake.drain(config, door, unspooled, unwritten)
         finally:
             door.close()
     finally:
@@ -102,20 +95,20 @@ def _keep_for_later(told: Told) -> None:
         spool.put(told)
 
 
-def _take_lock(told: Told) -> tuple[int, list[Told]]:
+def _take_lock(heard: Heard) -> tuple[int, list[Heard]]:
     """The lock, and what is still to be spooled before anything is changed.
 
-    With nobody else at work the event stays in memory until there is something to change: an
-    event that changes nothing writes nothing.  Otherwise it is spooled first, so that whoever
+    With no other run at work the event stays in memory until there is something to change: an
+    event that changes nothing writes nothing.  Otherwise it is spooled first, so that the process that
     holds the lock takes it along, and we wait until it is done.  Raises lock.Busy when that
     takes too long: the event stays in the spool for the holder, or for the next run.
     """
-    unspooled, name = [told], ""
+    unspooled, name = [heard], ""
     try:
         return lock.take(0), unspooled
     except lock.Busy:
         try:
-            name = spool.put(told)
+            name = spool.put(heard.told)
             unspooled = []
         except OSError as error:
             repeats.warn(f"event not spooled: {explain(error)}; waiting with it")
@@ -123,7 +116,7 @@ def _take_lock(told: Told) -> tuple[int, list[Told]]:
         return lock.take(lock.PATIENCE_SECONDS), unspooled
     except lock.Busy:
         if name and name not in spool.waiting():
-            raise  # in a storm: applied long ago, by whoever had the lock
+            raise  # in a storm: applied long ago, by the run that had the lock
         kept = "its holder applies this event" if not unspooled else "this event is lost, `multihook sync` repairs"
         waited = f"the lock was not free for {lock.PATIENCE_SECONDS:.0f} s"
         repeats.warn(f"{waited}; {kept}; `multihook status` names who holds it")

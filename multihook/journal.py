@@ -1,7 +1,7 @@
 """The log: one line an occasion, as one datagram to /dev/log, never waiting for anybody.
 
 syslog(3) would block while the journal hangs, so the socket is ours and does not block:
-a line that nobody takes is dropped.
+a line that the journal does not take is dropped.
 """
 
 from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, socket
@@ -36,4 +36,4 @@ def write(priority: int, line: str) -> None:
         finally:
             door.close()
     except OSError:
-        return  # nobody listens, or not now: routing does not wait for it
+        return  # no journal listens, or not now: routing does not wait for it

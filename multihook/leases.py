@@ -10,7 +10,7 @@ from posix import listdir
 from multihook.address import (
     FAMILIES,
     FAMILY_NAMES,
-    INET,
+    FAMILY_NUMBERS,
     is_interface_name,
     is_link_local,
     is_link_name,
@@ -27,8 +27,13 @@ from multihook.kernel.interfaces import Interface
 from multihook.paths import LEASES
 from multihook.sources import DOWN, RANK, UP, Event
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    # A link's name and a family: each family of a link has its own lease.
+    Key = tuple[str, int]
+
 _MAGIC = "multihook lease 1"
-# Why a line (ipparam, linkname) is down whose interface a session of somebody else's has got, a dial-in's:
+# Why a line (ipparam, linkname) is down while another session, a dial-in's, has got its interface:
 # only the line's own event brings it back.
 TAKEN = "interface taken"
 _TEXTS = ("interface", "source", "reason", "ipparam", "linkname")
@@ -60,7 +65,7 @@ class Lease:
 
     __slots__ = ("link", "family", *_TEXTS, *_ADDRESSES, *_NUMBERS, *_FLAGS, "resolvers", "routes")
 
-    def __init__(self, link: str, interface: str, family: int = INET) -> None:
+    def __init__(self, link: str, interface: str, family: int) -> None:
         self.link = link
         self.family = family
         self.interface = interface
@@ -82,8 +87,13 @@ class Lease:
         self.by_default = False
 
     @property
+    def key(self) -> "Key":
+        """What tells it from all others."""
+        return self.link, self.family
+
+    @property
     def is_up(self) -> bool:
-        """Whether the link has an address, and nobody holds it down by hand."""
+        """Whether the link has an address, and is not held down by hand."""
         return bool(self.address) and not self.held
 
     def copy(self) -> "Lease":
@@ -117,7 +127,7 @@ def _parse(data: bytes) -> Lease | None:
         name, _, value = line.partition(" ")
         values[name] = value
     try:
-        lease = Lease(values["link"], values["interface"], FAMILIES[values["family"]])
+        lease = Lease(values["link"], values["interface"], FAMILY_NUMBERS[values["family"]])
         for name in _TEXTS:
             setattr(lease, name, values[name])
         bits = width(lease.family)
@@ -165,8 +175,8 @@ def _file(link: str, family: int) -> str:
     return f"{LEASES}/{link}.{FAMILY_NAMES[family]}"
 
 
-def load(link: str, family: int = INET) -> Lease | None:
-    """The record of a link, or None when there is none that can be believed."""
+def load(link: str, family: int) -> Lease | None:
+    """The record of a link in one family, or None when there is none that can be believed."""
     try:
         lease = _parse(read(_file(link, family), 1 << 16))
     except OSError:
@@ -174,19 +184,26 @@ def load(link: str, family: int = INET) -> Lease | None:
     return lease if lease and lease.link == link else None
 
 
-def names(family: int = INET) -> list[str]:
-    """The links that have a record."""
-    ending = "." + FAMILY_NAMES[family]
+def keys() -> "list[Key]":
+    """The links, and of each the families, that have a record."""
     try:
-        return sorted(name[: -len(ending)] for name in listdir(LEASES) if name.endswith(ending))
+        entries = (name.rpartition(".") for name in listdir(LEASES))
+        found = ((link, FAMILY_NUMBERS.get(family, 0)) for link, _, family in entries)
+        return sorted(key for key in found if key[1] in FAMILIES)
     except OSError:
         return []
 
 
-def load_all(family: int = INET) -> dict[str, Lease]:
-    """All records, by link."""
-    found = ((name, load(name, family)) for name in names(family))
-    return {name: lease for name, lease in found if lease}
+def load_all() -> "dict[Key, Lease]":
+    """All records."""
+    found = ((key, load(*key)) for key in keys())
+    return {key: lease for key, lease in found if lease}
+
+
+def of_link(link: str) -> list[Lease]:
+    """The records of a link in all families."""
+    found = (load(link, family) for family in FAMILIES)
+    return [lease for lease in found if lease]
 
 
 def store(lease: Lease) -> None:
@@ -195,7 +212,7 @@ def store(lease: Lease) -> None:
     replace(_file(lease.link, lease.family), lease.render().encode("utf-8", "surrogateescape"))
 
 
-def forget(link: str, family: int = INET) -> None:
+def forget(link: str, family: int) -> None:
     """Drop a record; raises OSError on a read-only /run."""
     remove(_file(link, family))
 
@@ -245,21 +262,21 @@ def check(lease: Lease, facts: Facts, hint: bytes = b"") -> Lease:
     """The same lease as the kernel sees it.
 
     An address that its interface has is the link's, also while the interface is down: programs
-    can still be bound to it.  One that it has not is gone, unless the interface, which nobody
+    can still be bound to it.  One that it has not is gone, unless the interface, which no event
     took down, has exactly one other: then that one is the link's, and no hook was told (pppd
     loses events when its scripts are slow).  An address that its source took back is replaced
     only by one with a way out: a peer, a default route of main, or `hint`, the configured
     gateway, in its prefix; and by none where the interface is TAKEN.
     """
     lease = lease.copy()
-    interface = facts.interfaces.get(lease.interface)
+    interface = facts.interface(lease.interface)
     address = _live_address(lease, interface, facts, hint) if interface else None
     local = address.local if address else b""
     if local != lease.address:
         if lease.address:
             lease.former = lease.address
         if local:
-            # Nobody told us what came with it.
+            # No event told what came with it.
             if lease.gateway and interface and not facts.is_on_segment(interface, lease.gateway, lease.family):
                 lease.gateway = b""
             lease.reason = "found"
@@ -304,7 +321,7 @@ def stamp(lease: Lease, before: Lease | None, now: int) -> Lease:
     if before is None or before.is_up != lease.is_up or before.interface != lease.interface:
         lease.since = now
     elif not lease.since:
-        # Found in the kernel, as the configuration gives its record to nobody now: up or down it was all the time.
+        # Found in the kernel, as the configuration gives its record to no link now: up or down it was all the time.
         lease.since = before.since or now
     if before is not None and lease.address and lease.former and before.address != lease.address:
         lease.changed = now

@@ -7,10 +7,9 @@ read nothing else.
 
 from zlib import crc32
 
+from multihook import leases
 from multihook.address import (
-    INET,
     in_network,
-    is_interface_name,
     is_link_local,
     is_link_name,
     network_text,
@@ -18,22 +17,18 @@ from multihook.address import (
     why_unusable,
     width,
 )
-from multihook.kernel import routes, rules
 from multihook.kernel.facts import Facts
 from multihook.kernel.interfaces import LOOPBACK, Interface
 from multihook.kernel.routes import Route
-from multihook.kernel.rtnetlink import Door
 from multihook.leases import TAKEN, Lease
-from multihook.sources import Event
+from multihook.sources import SOURCES, Event
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Iterable
     from typing import Any
 
     Config = dict[str, Any]
-
-FAMILIES = (INET,)
 
 
 class Path:
@@ -142,7 +137,7 @@ def _fits(name: str, pattern: str) -> bool:
 
 
 def adopted_name(config: "Config", interface: str) -> str:
-    """The name of an adopted link: its interface's, made to fit, and nobody else's."""
+    """The name of an adopted link: its interface's, made to fit, and no other link's."""
     name = "".join(c if c.isalnum() or c in "_-" else "-" for c in interface.lower())
     if not is_link_name(name):
         name = f"if-{name}"[:16]
@@ -152,7 +147,7 @@ def adopted_name(config: "Config", interface: str) -> str:
 
 
 def concerns(config: "Config", event: Event) -> str:
-    """The link that an event may be about, or "" when it is nobody's: then the hook leaves at once."""
+    """The link that an event may be about, or "" when it is about none: then the hook leaves at once."""
     if not config["usable"] or is_ignored(config, event.interface):
         return ""
     name = match(config, event.interface, event.ipparam, event.linkname)
@@ -161,10 +156,10 @@ def concerns(config: "Config", event: Event) -> str:
     return adopted_name(config, event.interface)
 
 
-def hint_for(config: "Config", name: str) -> bytes:
-    """The configured next hop of a link, or empty."""
+def hint_for(config: "Config", name: str, family: int) -> bytes:
+    """The configured next hop of a link in a family, or empty."""
     gateway: bytes = config["links"].get(name, {}).get("gateway", b"")
-    return gateway
+    return gateway if len(gateway) * 8 == width(family) else b""
 
 
 def is_by_line(config: "Config", name: str) -> bool:
@@ -173,107 +168,29 @@ def is_by_line(config: "Config", name: str) -> bool:
     return settings is not None and not settings["interface"]
 
 
-def by_line(config: "Config") -> set[str]:
-    """The links that are known by their line alone."""
-    named = {*config["by_ipparam"].values(), *config["by_linkname"].values()}
-    return {name for name in named if is_by_line(config, name)}
+def has_line_on(config: "Config", interfaces: set[str]) -> bool:
+    """Whether a line (ipparam, linkname) is recorded to have one of these interfaces (pppN)."""
+    if not interfaces:
+        return False
+    names = {*config["by_ipparam"].values(), *config["by_linkname"].values()}
+    records = (lease for name in names if is_by_line(config, name) for lease in leases.of_link(name))
+    return any(lease.interface in interfaces and lease.reason != TAKEN for lease in records)
 
 
 def is_adoptable(lease: Lease, facts: Facts) -> bool:
-    """Whether a link that no configuration names leads to the internet by somebody's word.
+    """Whether a link that no configuration names leads to the internet by a program's word.
 
     A lease with a router, an ifupdown stanza with a gateway, the administrator's `multihook up`,
     or a default route of main by it.  An address that two interfaces carry never is one.
     """
-    interface = facts.interfaces.get(lease.interface)
+    interface = facts.interface(lease.interface)
     if not lease.address or not interface or interface.flags & LOOPBACK:
         return False
     if is_link_local(lease.address) or len(facts.holders(lease.address, lease.family)) > 1:
         return False
-    if lease.source == "command" or (lease.source in ("dhclient", "dhcpcd", "ifupdown") and lease.gateway):
+    if lease.source == "command" or (SOURCES[lease.source].has_next_hop and lease.gateway):
         return True
     return lease.by_default or facts.default_by(interface, lease.family) is not None
-
-
-def found_by_default(config: "Config", facts: Facts, known: "set[str]", family: int = INET) -> list[Lease]:
-    """Leases for interfaces that nobody told of, but by which main has a default route."""
-    found: list[Lease] = []
-    if not config["adopt"]:
-        return found
-    by_index = {interface.index: interface for interface in facts.interfaces.values()}
-    for route in facts.defaults(family):
-        interface = by_index.get(route.oif)
-        if not interface or interface.name in known or is_ignored(config, interface.name):
-            continue
-        if not is_interface_name(interface.name):
-            continue
-        known.add(interface.name)
-        lease = Lease(adopted_name(config, interface.name), interface.name, family)
-        lease.withdrawn = True  # only an address with a way out will do
-        found.append(lease)
-    return found
-
-
-def found_by_configuration(
-    config: "Config", known: "set[str]", taken: "set[str]", family: int = INET
-) -> list[Lease]:
-    """Leases for configured links that nobody told of yet: their interface may be there all the same.
-
-    Unless it is taken: what names the line (ipparam, linkname) goes before what names the interface.
-    """
-    found = []
-    for name, settings in config["links"].items():
-        if name not in known and settings["interface"] and settings["interface"] not in taken:
-            lease = Lease(name, settings["interface"], family)
-            lease.withdrawn = True
-            found.append(lease)
-    return found
-
-
-def found_by_rules(
-    config: "Config", door: Door, numbers: dict[str, int], known: "Container[str]", family: int = INET
-) -> list[Lease]:
-    """Leases as our own rules and routes in the kernel tell them, for links whose record was lost.
-
-    `oif IF lookup T` is the interface, `from ADDRESS lookup T` the address, `to SERVER lookup T` the
-    DHCP server, T's default the next hop.  What they say is checked like any record.
-    """
-    names = {number: name for name, number in numbers.items() if name not in config["links"] and config["adopt"]}
-    names.update((settings["table"], name) for name, settings in config["links"].items())
-    names = {number: name for number, name in names.items() if name not in known}
-    if not names:
-        return []
-    protocol = config["rt_proto"]
-    found: dict[int, Lease] = {}
-    ours = rules.Dump(door, family).of_protocols(frozenset((protocol,)))
-    for rule in ours:
-        if rule.table in names and _is_still_named(config, rule.oif, names[rule.table]):
-            found[rule.table] = Lease(names[rule.table], rule.oif, family)
-            found[rule.table].by_default = True
-            settings = config["links"].get(names[rule.table], {})
-            found[rule.table].ipparam = settings.get("ipparam", "")
-            found[rule.table].linkname = settings.get("linkname", "")
-    for rule in ours:
-        if rule.table in found and rule.source and rule.prefixlen == width(family):
-            found[rule.table].address = rule.source
-        if rule.table in found and rule.destination:
-            found[rule.table].server = rule.destination
-    for table, lease in found.items():
-        for route in routes.dump(door, family, table=table):
-            if not route.prefixlen and route.protocol == protocol and route.gateway:
-                lease.gateway = route.gateway
-    return [lease for lease in found.values() if lease.address]
-
-
-def _is_still_named(config: "Config", interface: str, name: str) -> bool:
-    """Whether the configuration as it is now gives an interface (that its rule names) this link."""
-    if not is_interface_name(interface) or is_ignored(config, interface):
-        return False
-    named = match(config, interface, "", "")
-    settings = config["links"].get(name)
-    if settings:
-        return named in ("", name) and settings["interface"] in ("", interface)
-    return not named and adopted_name(config, interface) == name
 
 
 def way_out(path: Path, link: Link, configured_gateway: bytes, facts: Facts) -> None:
@@ -321,7 +238,7 @@ def keep_next_hop(lease: Lease, before: Lease, facts: Facts) -> str:
 
     What is wrong takes nothing away of what was known of the same address.
     """
-    interface = facts.interfaces.get(lease.interface)
+    interface = facts.interface(lease.interface)
     if not interface or not lease.gateway or lease.gateway == before.gateway or lease.address != before.address:
         return ""
     why = _why_no_next_hop(_near(interface, lease.family, facts), lease.gateway, lease.family, facts)
@@ -346,25 +263,23 @@ def _why_no_next_hop(near: list[tuple[bytes, int]], gateway: bytes, family: int,
     return ""
 
 
-def resolve(name: str, table: int, config: "Config", lease: Lease | None, facts: Facts) -> Link:
-    """One Link from what is configured, recorded and true now."""
-    settings = config["links"].get(name)
-    link = Link(name, table, settings)
-    if lease:
+def resolve(name: str, table: int, config: "Config", known: "Iterable[Lease]", facts: Facts) -> Link:
+    """One Link from what is configured, what its leases say, and what is true now."""
+    link = Link(name, table, config["links"].get(name))
+    for lease in known:
         if lease.reason != TAKEN:
             link.interface_name = lease.interface
-            link.interface = facts.interfaces.get(lease.interface)
+            link.interface = facts.interface(lease.interface)
         path = Path(lease, lease.is_up and link.interface is not None and link.interface.is_up)
         link.paths[lease.family] = path
         if lease.held:
             link.notes.append(f"down by hand; `multihook up {lease.interface}` takes it back")
-        way_out(path, link, hint_for(config, name), facts)
+        way_out(path, link, hint_for(config, name, lease.family), facts)
     if link.interface:
         if link.interface.group not in (0, config["group"]):
-            link.notes.append(f"interface group {link.interface.group} is somebody else's; left alone")
+            link.notes.append(f"interface group {link.interface.group} is another program's; left alone")
         if link.has_address and not link.interface.is_up:
             link.notes.append("its interface is set down")
         elif link.is_up and not link.interface.has_carrier:
             link.notes.append("no carrier")
     return link
-

@@ -1,7 +1,7 @@
-"""The one lock: whoever holds it is the only one that changes anything.
+"""The one lock: the process that holds it is the only one that changes anything.
 
 flock(2), so the kernel frees it when its holder dies; the file is in a folder that only root
-can enter, so nobody else can hold it.  The console takes the same lock through filelock.
+can enter, so no other user can hold it.  The console takes the same lock through filelock.
 """
 
 from _signal import ITIMER_REAL, SIG_DFL, SIG_UNBLOCK, SIGALRM, pthread_sigmask, setitimer, signal  # type: ignore[import-not-found]  # signal(3py) imports enum: 2 ms
@@ -17,7 +17,7 @@ PATIENCE_SECONDS = 5.0
 
 
 class Busy(Exception):
-    """Somebody else holds the lock, and went on holding it for as long as we may wait."""
+    """Another process holds the lock, and went on holding it for as long as we may wait."""
 
 
 class _Alarm(Exception):

@@ -37,7 +37,7 @@ def what_it_tells(manager: str, root: str = "") -> str:
 
 
 def heard_of(links: Iterable[Link]) -> set[str]:
-    """The interfaces of which a hook has told: a client of ours serves them, whoever says they are his."""
+    """The interfaces of which a hook has told: a client of ours serves them, whichever program claims them."""
     return {link.interface_name for link in links for path in link.paths.values() if path.lease.source in VARIABLES}
 
 

@@ -3,14 +3,14 @@
 What they were told last is kept, a file a link, so nothing is told twice but what a killed run
 had begun to tell, and nothing is missed: not what happened while `multihook flush` held
 everything, nor while a run failed.  A piece of news is a file as well, until every program has
-heard it: multihook.notify runs them, in a process of its own that nobody waits for.
+heard it: multihook.notify runs them, in a process of its own, and no run waits for it.
 """
 
 from posix import O_RDONLY, O_WRONLY, POSIX_SPAWN_DUP2, POSIX_SPAWN_OPEN, getpid, listdir, posix_spawn
 from time import CLOCK_BOOTTIME, clock_gettime_ns
 
 from multihook import repeats
-from multihook.address import FAMILY_NAMES, is_interface_name, parse, text
+from multihook.address import FAMILY_NAMES, FAMILY_NUMBERS, is_interface_name, parse, text
 from multihook.files import explain, folder, number, read, remove, replace
 from multihook.paths import NEWS, NOTIFY, TOLD
 from multihook.survey import Survey
@@ -103,9 +103,9 @@ class News:
 def since_told(found: Survey, unready: "Container[str]") -> list[News]:
     """What is new to the programs, the links aside that are `unready`: their routing is not right yet."""
     heard = []
-    by_name = {link.name: link for link in [*found.links, *found.lone, *found.gone]}
-    kept = set(found.links) | set(found.gone)
-    for name, lease in found.after.items():
+    by_name = {link.name: link for link in found.shown}
+    kept = set(found.links) | set(found.idle)
+    for (name, _), lease in found.after.items():
         link = by_name.get(name)
         if link is None or name in unready:
             continue
@@ -115,9 +115,9 @@ def since_told(found: Survey, unready: "Container[str]") -> list[News]:
         if (old or State(DOWN, "", "", "", "")) != new:
             source, reason = ("command", "down by hand") if lease.held else (lease.source, lease.reason)
             heard.append(News(name, family, old or State(DOWN, "", "", "", ""), new, source, _plain(reason)))
-    known = _entries(TOLD) if found.whole else [f"{name}.inet" for name in found.lost]
+    known = _entries(TOLD) if found.whole else [f"{name}.{FAMILY_NAMES[family]}" for name, family in found.dropped]
     for name, _, family in (entry.partition(".") for entry in known):
-        old = _told(name, family) if name not in found.after else None
+        old = _told(name, family) if (name, FAMILY_NUMBERS.get(family)) not in found.after else None
         if old and old.state == UP:
             gone = State(DOWN, old.interface, old.address, "", old.table)
             heard.append(News(name, family, old, gone, "kernel", "no link any more"))
@@ -165,7 +165,7 @@ def _entries(directory: str) -> list[str]:
 def tell(heard: list[News]) -> None:
     """Hand the news to the programs, and note that they were; raises OSError, NotStartedError.
 
-    A run that is killed in between does it again: each is told at least once.  What nobody could be
+    A run that is killed in between does it again: each is told at least once.  What no process could be
     started for is dropped: the next run finds it untold, and says what has changed until then.
     """
     folder(NEWS, 0o700)

@@ -1,6 +1,6 @@
 """Runs the administrator's programs in notify.d, one after the other, once for each piece of news of a link.
 
-A process of its own, which nobody waits for: a unit of its own where systemd runs, so that it
+A process of its own, and no run waits for it: a unit of its own where systemd runs, so that it
 neither ends with pppd's nor keeps that from ending.  News of one link are told in their order,
 those of different links at the same time.  A program that hangs, fails, prints without end or
 leaves processes behind keeps no other from its turn.
@@ -72,7 +72,7 @@ def serve(links: list[str]) -> None:
 
 
 def serve_one(link: str) -> None:
-    """Tell the news of one link until there are none; whoever finds another at it leaves them to that one."""
+    """Tell the news of one link until there are none; a process that finds another at it leaves them to that one."""
     handled: set[str] = set()
     while left := [name for name in news.waiting(link) if name not in handled]:
         try:
@@ -114,7 +114,7 @@ def programs() -> list[str]:
     """The programs in notify.d that may be run, in the order of their names; what may not is said once.
 
     As run-parts(8) a name of letters, digits, - and _, and only what is executable.  Root's
-    alone, like the folder and everything that leads there: whoever can write it is root.
+    alone, like the folder and everything that leads there: only root can write it.
     """
     found = []
     try:

@@ -7,7 +7,7 @@ RUN = "/run/multihook"
 LEASES = RUN + "/leases"
 LAST = RUN + "/last"
 HELD = RUN + "/held"
-# Where /var/lib may not be written, by a hook of dhcpcd.service: until somebody may.
+# Where /var/lib may not be written, by a hook of dhcpcd.service: until a run of the service may.
 TABLES_FOR_NOW = RUN + "/tables"
 
 PRIVATE = RUN + "/private"

@@ -97,7 +97,7 @@ def certify(certificate: Certificate) -> None:
 
 
 def annul(config: "dict[str, Any]") -> None:
-    """Let nobody believe the certificate, before a whole run begins to change things; raises OSError.
+    """Take the certificate back, before a whole run begins to change things; raises OSError.
 
     The protocol and group that it had are kept, or else those that the run is about to use: the
     configuration may get others before anybody has cleared away what a killed run left.

@@ -85,7 +85,7 @@ def take(name: str) -> Told | None:
 
 
 def done(names: list[str]) -> None:
-    """Take events out that are wholly applied, or that nobody can read."""
+    """Take events out that are wholly applied, or that cannot be read."""
     for name in names:
         try:
             remove(f"{SPOOL}/{name}")

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import subprocess
 
     from multihook.config.schema import Config
-    from multihook.features import View
     from multihook.links import Link
+    from multihook.view import View
 
 LIMIT = 1 << 20  # of a text file
 _OUTPUT_LIMIT = 1 << 25  # a ruleset with a map of 100 000 addresses is smaller
@@ -274,7 +274,7 @@ def quoted(path: str) -> str:
 
 def here(config: "Config") -> Machine:
     """The machine that this runs on."""
-    from multihook import survey
+    from multihook import census
 
     is_root = os.geteuid() == 0
     try:
@@ -284,11 +284,11 @@ def here(config: "Config") -> Machine:
         machine.not_checked("the kernel's rules, routes and links", f"no rtnetlink: {error.strerror}")
         return machine
     try:
-        found = survey.of_everything(config, door, [])
-        survey.allot_tables(found, door, keep=False)
+        found = census.of_everything(config, door, [])
+        census.allot_tables(found, door, keep=False)
     except (Refused, OSError) as error:
         machine = Machine(config, door, None, [], is_root=is_root)
         why = error.reason if isinstance(error, Refused) else error.strerror
         machine.not_checked("the kernel's rules, routes and links", f"it does not answer: {why}")
         return machine
-    return Machine(config, door, found.view(door, None), found.links + found.lone + found.gone, is_root=is_root)
+    return Machine(config, door, found.view(door, None), found.shown, is_root=is_root)

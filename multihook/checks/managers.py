@@ -8,7 +8,7 @@ from multihook.address import INET, is_interface_name
 from multihook.checks import NOTE, WARNING, Finding
 from multihook.checks.machine import Machine
 from multihook.journal import foreign
-from multihook.kernel.facts import name_of
+from multihook.kernel.interfaces import name_of
 from multihook.managers import heard_of, silent_manager, what_it_tells
 
 _DROP_IN = "/etc/systemd/networkd.conf.d/multihook.conf"

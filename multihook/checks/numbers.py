@@ -4,16 +4,14 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from multihook import front
-from multihook.address import INET, network_text
+from multihook.address import FAMILIES, INET, network_text
 from multihook.checks import DEFEATS, NOTE, WARNING, Finding
 from multihook.checks.machine import Machine, pasteable
 from multihook.config import tables as numbers
-from multihook.features import routing
-from multihook.kernel import interfaces, routes
-from multihook.kernel.facts import name_of
+from multihook.kernel import interfaces, precedence, routes, rules
+from multihook.kernel.interfaces import name_of
 from multihook.kernel.routes import Route
 from multihook.kernel.rules import Rule
-from multihook.links import FAMILIES
 
 _ALL = 0xFFFFFFFF
 
@@ -71,7 +69,7 @@ def neighbours(machine: Machine) -> Iterator[Finding]:
         return
     met: dict[str, list[int]] = {}
     for family in FAMILIES:
-        for rule in routing.rules_dump(machine.view, family).all():
+        for rule in rules.dump_of(machine.view, family).all():
             who = program_of(rule)
             if who and rule.protocol != machine.config["rt_proto"]:
                 met.setdefault(who, []).append(rule.priority)
@@ -138,7 +136,7 @@ def protocol(machine: Machine) -> Iterator[Finding]:
     base = machine.config["rule_base"]
     strange = []
     for family in FAMILIES:
-        for rule in routing.rules_dump(machine.view, family).of_protocols(frozenset((ours,))):
+        for rule in rules.dump_of(machine.view, family).of_protocols(frozenset((ours,))):
             if not base <= rule.priority < base + front.BAND:
                 strange.append(f"rule {front.shown(rule)}")
         strange += [f"routes in table {table}" for table in set(routes.tables_of(machine.door, family, ours)) - own]
@@ -164,21 +162,22 @@ def marks_in_rules(machine: Machine) -> Iterator[Finding]:
     mask = machine.config["mark_mask"]
     in_the_way = [rule.key for rule in front.rules_in_front(machine.view)]  # rules says more of those
     for family in FAMILIES:
-        for rule in routing.rules_dump(machine.view, family).all():
-            if rule.protocol == machine.config["rt_proto"] or rule.mark is None or not rule.mark[1] & mask:
+        for rule in rules.dump_of(machine.view, family).all():
+            selected = precedence.mark(rule)
+            if rule.protocol == machine.config["rt_proto"] or selected is None or not selected[1] & mask:
                 continue
             if rule.key in in_the_way:
                 continue
             who = program_of(rule)
             owner = f" (numbers of {who})" if who else ""
             option = "" if family == INET else "-6 "
-            narrow = f"{rule.mark[0]:#x}/{_ALL & ~mask:#x}"
-            whole = f"{rule.mark[0]:#x}/{rule.mark[1]:#x}"
+            narrow = f"{selected[0]:#x}/{_ALL & ~mask:#x}"
+            whole = f"{selected[0]:#x}/{selected[1]:#x}"
             new = rule.text().replace(f"fwmark {whole}", f"fwmark {narrow}")
             mend = [pasteable(f"ip {option}rule add {new}"), pasteable(f"ip {option}rule del {rule.text()}")]
-            if rule.mark[0] & mask:
+            if selected[0] & mask:
                 mend = ["# in /etc/multihook/multihook.toml under [multihook], bits that nobody uses:",
-                        f"mark_mask = {free_mask(rule.mark[0]):#010x}"]  # fmt: skip
+                        f"mark_mask = {free_mask(selected[0]):#010x}"]  # fmt: skip
             yield Finding(
                 NOTE, "marks", f"a foreign rule looks at mark bits of multihook's ({mask:#010x}): "
                 f"{front.shown(rule)}{owner}",

@@ -3,16 +3,15 @@
 from collections.abc import Iterator
 
 from multihook import front
-from multihook.address import FAMILY_NAMES, INET, text
+from multihook.address import FAMILIES, FAMILY_NAMES, INET, text
 from multihook.checks import DEFEATS, WARNING, Finding
 from multihook.checks.machine import Machine, pasteable
 from multihook.checks.numbers import known_by, program_of
 from multihook.features import routing
 from multihook.journal import foreign
-from multihook.kernel import routes, rules
-from multihook.kernel.facts import name_of
+from multihook.kernel import precedence, routes, rules
+from multihook.kernel.interfaces import name_of
 from multihook.kernel.rules import NONE, Rule
-from multihook.links import FAMILIES
 
 _MAIN, _LOCAL = 254, 255
 _LAST = 32765
@@ -65,7 +64,7 @@ def to_segments(machine: Machine) -> Iterator[Finding]:
     if machine.view is None:
         return
     told = [known_by(rule) for rule in front.rules_in_front(machine.view)]
-    everything = routing.rules_dump(machine.view, INET).all()
+    everything = rules.dump_of(machine.view, INET).all()
     wireguard = next((rule for rule in everything if known_by(rule) == "wg-quick"), None)
     for rule in front.rules_to_segments(machine.view):
         mend = _moved(rule, _behind(machine) - 1)
@@ -107,7 +106,7 @@ def for_our_addresses(machine: Machine) -> Iterator[Finding]:
     owners = {path.lease.address: link for path, link in every if path.has_address}
     for family in FAMILIES:
         limit = machine.config["rule_base"] + routing.SOURCE_RULE
-        for rule in routing.rules_dump(machine.view, family).foreign_before(machine.config["rt_proto"], limit):
+        for rule in precedence.before(rules.dump_of(machine.view, family), machine.config["rt_proto"], limit):
             link = owners.get(rule.source)
             # One that only lets main's routes win (suppress_prefixlength) takes nothing to another link.
             if link is None or rule.suppress_prefixlen != NONE or rule.table == link.table:
@@ -127,8 +126,8 @@ def among_ours(machine: Machine) -> Iterator[Finding]:
     base = machine.config["rule_base"]
     in_the_way = [rule.key for find in (front.rules_in_front, front.rules_to_segments) for rule in find(machine.view)]
     for family in FAMILIES:
-        dump = routing.rules_dump(machine.view, family)
-        for rule in dump.foreign_before(machine.config["rt_proto"], base + front.BAND):
+        dump = rules.dump_of(machine.view, family)
+        for rule in precedence.before(dump, machine.config["rt_proto"], base + front.BAND):
             if rule.priority < base or rule.key in in_the_way:
                 continue
             yield Finding(
@@ -153,7 +152,7 @@ def kernels_own(machine: Machine) -> Iterator[Finding]:
     for family in FAMILIES:
         option = "" if family == INET else f" ({FAMILY_NAMES[family]})"
         ip = "ip rule" if family == INET else "ip -6 rule"
-        every = [rule for rule in routing.rules_dump(machine.view, family).all() if rule.looks_up and _is_plain(rule)]
+        every = [rule for rule in rules.dump_of(machine.view, family).all() if rule.looks_up and _is_plain(rule)]
         local = min((rule.priority for rule in every if rule.table == _LOCAL), default=None)
         if local is None or local >= machine.config["rule_base"]:
             where = "is gone" if local is None else f"stands at {local}, behind ours"

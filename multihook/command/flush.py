@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from multihook import engine, record, run, survey
+from multihook import census, engine, record, run
 from multihook.command import console
 from multihook.config import compiled
 from multihook.files import remove, replace
@@ -24,7 +24,7 @@ def flush(once: bool) -> None:
         run.check_namespace(certificate)
         if not once:
             replace(HELD, b"by multihook flush\n")
-        found = survey.of_everything(config, door, [])
+        found = census.of_everything(config, door, [])
         found.links = []
         view = found.view(door, certificate)
         record.annul(config)
@@ -35,7 +35,7 @@ def flush(once: bool) -> None:
             remove(path)
         for failure in failures:
             click.echo(failure.line, err=True)
-        what = engine.count(view, made) or "nothing was there"
+        what = engine.count(made) or "nothing was there"
         hold = "" if once else "; nothing comes back before `multihook sync`"
         line = f"taken out: {what}{hold}"
         record.write_result(record.Result(bool(failures), line))

@@ -5,7 +5,7 @@ import sys
 import click
 import netifaces
 
-from multihook import leases, links, run
+from multihook import intake, leases, links, run
 from multihook.address import INET, is_interface_name, parse, text, why_unusable
 from multihook.command import console
 from multihook.config import compiled
@@ -97,8 +97,8 @@ def _apply(door: Door, event: Event) -> None:
     if not name or (event.action != UP and not known) or links.is_ignored(config, event.interface):
         what = "ignored by the configuration" if links.is_ignored(config, event.interface) else "no interface of a link"
         console.fail(f"{event.interface} is {what}; `multihook status` shows what is")
-    run.drain(config, door, [])
-    before = leases.load(name)
+    intake.drain(config, door, [])
+    before = leases.load(name, event.family)
     if before:
         # A hand names the interface alone: what else is known of the line still holds.
         event.ipparam, event.linkname = before.ipparam, before.linkname
@@ -116,7 +116,7 @@ def _apply(door: Door, event: Event) -> None:
         click.echo(line)
     for failure in outcome.failures:
         click.echo(f"{failure.link}: {failure.line}" if failure.link else failure.line, err=True)
-    lease = outcome.survey.after.get(name)
+    lease = outcome.survey.after.get((name, event.family))
     if event.action == UP and lease and not outcome.lines and not run.is_held():
         shown = "is the only line: nothing is changed for it" if outcome.survey.lone else "is in line already"
         click.echo(f"{name}: {text(lease.address)} on {event.interface} {shown}")

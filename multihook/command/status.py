@@ -7,18 +7,21 @@ from typing import Any, NoReturn
 
 import click
 
-from multihook import __version__, engine, front, leases, links, record, run, spool, survey
+from multihook import __version__, census, engine, front, leases, links, record, run, spool, survey
 from multihook.address import FAMILY_NAMES, INET, is_interface_name, text
 from multihook.config import compiled
-from multihook.features import View, snat, sysctls
+from multihook.features import snat, sysctls
 from multihook.files import explain
 from multihook.journal import foreign
-from multihook.kernel.facts import name_of
+from multihook.kernel import nfttable
+from multihook.kernel.interfaces import name_of
 from multihook.kernel.rtnetlink import Door, Refused
+from multihook.kernel.ruleset import TABLE
 from multihook.links import Link, Path
 from multihook.lock import PATIENCE_SECONDS
 from multihook.managers import heard_of, silent_manager, what_it_tells
 from multihook.paths import LOCK
+from multihook.view import View
 
 # What the JSON promises: fields are added under the same number, never renamed or taken away.
 JSON_VERSION = 1
@@ -31,7 +34,7 @@ _PAUSE_SECONDS = 0.5
 
 
 def _complete_link(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    names = {*compiled.load()["links"], *leases.names()}
+    names = {*compiled.load()["links"], *(link for link, _ in leases.keys())}
     return sorted(name for name in names if name.startswith(incomplete))
 
 
@@ -97,10 +100,10 @@ def _report() -> dict[str, Any]:
     if config.get("hidden"):
         _end(config["error"])
     door = Door()
-    found = survey.of_everything(config, door, [])
-    survey.allot_tables(found, door, keep=False)
+    found = census.of_everything(config, door, [])
+    census.allot_tables(found, door, keep=False)
     held = run.is_held()
-    shown = found.links + found.lone + found.gone
+    shown = found.shown
     if held or not config["usable"]:
         found.links = []
     view = found.view(door, record.certificate() if geteuid() == 0 else None)
@@ -113,7 +116,7 @@ def _report() -> dict[str, Any]:
         "configuration": {"error": config["error"], "usable": config["usable"]},
         "held": held,
         "links": [_link(link, found, held, stopped, sysctls.notes(view, link)) for link in shown],
-        "snat_compared": snat.is_compared(view) if config["snat"] else None,
+        "snat_compared": nfttable.is_compared(view) if config["snat"] else None,
         "differences": differences,
         "last": last and {"failed": last.failed, "line": last.line, "ago_seconds": record.now() - last.boottime},
         "remarks": _remarks(config, view, found, shown) + (engine.remarks(view) if config["usable"] else []),
@@ -147,7 +150,7 @@ def _link(
 
 def _also_on(link: Link, found: survey.Survey) -> list[str]:
     """A note where an interface that is no link has the link's address; survey says it of two links."""
-    links_at = {one.interface.index for one in found.links + found.lone + found.gone if one.interface}
+    links_at = {one.interface.index for one in found.shown if one.interface}
     held = [(path.lease.address, path.lease.family) for path in link.paths.values() if path.has_address]
     indices = {index for address, family in held for index in found.facts.holders(address, family)}
     others = ", ".join(sorted(foreign(name_of(index)) for index in indices - links_at))
@@ -323,7 +326,7 @@ def _print_commands(one: dict[str, Any]) -> None:
         if family["address"]:
             click.echo(f"  ip route get 198.51.100.1 from {family['address']}")
     if one["snat"]:
-        click.echo(f"  nft list table inet {snat.TABLE}")
+        click.echo(f"  nft list table inet {TABLE}")
 
 
 def _duration(seconds: int) -> str:

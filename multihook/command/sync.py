@@ -4,11 +4,11 @@ import sys
 
 import click
 
-from multihook import engine, imaging, record, run, survey
+from multihook import blocks, census, codemaker, engine, intake, record, run
 from multihook.command import console
 from multihook.config import compiled, toml
-from multihook.features import glftpd, snat
 from multihook.files import remove, sweep
+from multihook.kernel import nfttable
 from multihook.kernel.rtnetlink import Door, Refused
 from multihook.paths import HELD, LEASES, NEWS, PRIVATE, RT_PROTOS, RT_TABLES, RUN, SPOOL, SYSCTLS, TOLD, VAR
 
@@ -34,8 +34,8 @@ def sync(dry_run: bool) -> None:
         remove(HELD)
         for folder, prefix in _SWEPT:
             sweep(folder, prefix)
-        glftpd.sweep(config)
-        run.drain(config, door, [])
+        blocks.sweep(config)
+        intake.drain(config, door, [])
         outcome = run.run(config, door, [], whole=True)
         for line in outcome.lines:
             click.echo(line)
@@ -46,7 +46,7 @@ def sync(dry_run: bool) -> None:
         if outcome.failures:
             sys.exit(console.FAILED)
         click.echo(_summary(outcome))
-        imaging.renew()
+        codemaker.renew()
     if wrong:
         sys.exit(console.WRONG_CONFIGURATION)
 
@@ -70,12 +70,12 @@ def _configuration(keep: bool) -> "tuple[run.Config, bool]":
 def _print_difference(config: "run.Config") -> None:
     try:
         door = Door()
-        found = survey.of_everything(config, door, [])
-        survey.allot_tables(found, door, keep=False)
+        found = census.of_everything(config, door, [])
+        census.allot_tables(found, door, keep=False)
         view = found.view(door, None)
         for line in engine.commands(view, engine.plan(view)):
             click.echo(line)
-        if config["snat"] and not snat.is_compared(view):
+        if config["snat"] and not nfttable.is_compared(view):
             click.echo("SNAT is not compared: only root can look into nftables", err=True)
     except Refused as error:
         console.fail(f"the kernel does not answer: {error.reason}")

@@ -57,27 +57,34 @@ class Dump:
     """All addresses of one family."""
 
     def __init__(self, door: Door, family: int) -> None:
+        self._known = door.known(GETADDR)
         self._answers = door.dump(GETADDR, _HEADER.pack(family, 0, 0, 0, 0))
         self._blocks: dict[tuple[int, int], set[int]] = {}
         self._order: list[tuple[int, int]] = []
         self._by_index: dict[bytes, list[tuple[bytes, int]]] | None = None
 
+    def _address(self, message: bytes) -> Address:
+        address: Address | None = self._known.get(message)
+        if address is None:
+            address = self._known[message] = _parse(message)
+        return address
+
     def of(self, index: int) -> list[Address]:
         """The addresses of one interface, in the kernel's order (the primary ones first)."""
         if self._by_index is None:
             self._by_index = self._answers.by(4, U32.size)
-        found = [_parse(message_at(*place)) for place in self._by_index.get(U32.pack(index), ())]
+        found = [self._address(message_at(*place)) for place in self._by_index.get(U32.pack(index), ())]
         return [address for address in found if address.scope < _HOST_SCOPE]
 
     def holders(self, local: bytes) -> set[int]:
         """The indices of the interfaces that carry this address."""
-        found = map(_parse, self._answers.having(local))
+        found = map(self._address, self._answers.having(local))
         return {address.index for address in found if address.local == local and address.scope < _HOST_SCOPE}
 
     def overlapping(self, network: bytes, prefixlen: int) -> set[int]:
         """The indices of the interfaces with an on-link prefix that overlaps this one.
 
-        Addresses with a peer have none: a segment with one neighbour is shared with nobody.
+        Addresses with a peer have none: a segment with one neighbour is shared with no other link.
         """
         if not self._order:
             self._sort_blocks()
@@ -97,7 +104,7 @@ class Dump:
 
     def _sort_blocks(self) -> None:
         for message in self._answers:
-            address = _parse(message)
+            address = self._address(message)
             if address.peer or not address.prefixlen or address.scope >= _HOST_SCOPE:
                 continue
             rest = len(address.local) * 8 - address.prefixlen

@@ -81,7 +81,7 @@ def translated(door: Door, address: bytes, until: float) -> tuple[dict[int, list
 
 def _filtered(door: Door, address: bytes, kind: int) -> "Iterator[list[bytes]]":
     """Those translated in this way, some at a time; sorted out by the kernel, if it can do that."""
-    own = door.another()  # closed with all that is still to come, if nobody waits for that
+    own = door.another()  # closed with all that is still to come, if the caller stops waiting
     try:
         parts = own.parts(_GET, _filter(address, kind))
         try:

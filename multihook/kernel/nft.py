@@ -72,6 +72,6 @@ def _await(child: int) -> int:
             kill(child, _SIGKILL)
         return waitstatus_to_exitcode(waitpid(child, 0)[1])
     except ChildProcessError:
-        return 0  # our caller ignores SIGCHLD, so nobody can tell; what it did is read back
+        return 0  # our caller ignores SIGCHLD, so its status is lost; what it did is read back
     finally:
         posix_close(watch)

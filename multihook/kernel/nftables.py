@@ -8,7 +8,6 @@ from errno import ENOENT
 from posix import _exit, closerange, fork
 from zlib import crc32
 
-from multihook.address import text
 from multihook.kernel.rtnetlink import (
     ACK,
     CREATE,
@@ -28,22 +27,23 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from multihook.kind import Kind
+
     # type, hook, priority, policy
     Hook = tuple[str, int, int, int]
     # flags of the table; by chain what hangs it into the kernel (None: only rules lead to it), its rules' comments
     Outline = tuple[int, dict[str, tuple["Hook | None", list[str]]]]
 
 _SUBSYSTEM = 10 << 8
-_GETTABLE, _DELTABLE, _GETCHAIN, _GETRULE = (_SUBSYSTEM | kind for kind in (1, 2, 4, 7))
+_GETTABLE, _DELTABLE, _GETCHAIN, _GETRULE, _GETSET = (_SUBSYSTEM | kind for kind in (1, 2, 4, 7, 10))
 _NEWSETELEM, _GETSETELEM, _DELSETELEM = (_SUBSYSTEM | kind for kind in (12, 13, 14))
-_GETGEN = _SUBSYSTEM | 16
 _BATCH_BEGIN, _BATCH_END, _ERROR = 16, 17, 2
 
-_GENERATION = 1
 _TABLE_NAME, _TABLE_FLAGS = 1, 2
 _CHAIN_TABLE, _CHAIN_NAME, _CHAIN_HOOK, _CHAIN_POLICY, _CHAIN_TYPE = 1, 3, 4, 5, 7
 _HOOK_NUMBER, _HOOK_PRIORITY = 1, 2
 _RULE_TABLE, _RULE_CHAIN, _RULE_USERDATA = 1, 2, 7
+_SET_NAME = 2
 _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS, _LIST_ELEMENT = 1, 2, 3, 1
 _KEY, _DATA, _EXPRESSION, _KEY_END = 1, 2, 7, 10
 _VALUE, _VERDICT, _VERDICT_CODE, _VERDICT_CHAIN = 1, 2, 1, 2
@@ -56,37 +56,39 @@ _INET = 1  # NFPROTO_INET, the family of tables for both IPv4 and IPv6
 _GENERIC = bytes((_INET, 0, 0, 0))
 # The generation of the whole ruleset stands in each answer, in these bytes of its head: nothing of ours.
 _GENERIC_SIZE = 4
-_NAME_SIZE = 16  # IFNAMSIZ
+IFNAMSIZ = 16
 GOTO = -4
-_VERDICTS = {0: "drop", 1: "accept", -1: "continue", -3: "jump", GOTO: "goto", -5: "return"}
 
 
 class Element:
-    """One element of a set or map whose key begins with the name of an interface.
+    """One element of a set or map.
 
-    address   the second part of the key, or empty
-    end       the last address of a range, or empty
+    set       the name of the set or map
+    key       as the kernel has it: each part padded to four bytes, see ifname()
+    end       the last key of a range, or empty
     value     what a map has for it: an address, or the name of a chain
-    verdict   where value is a chain, how one gets there
+    verdict   where value is a chain, how a packet gets there
     raw       the kernel's own words for it (see Door.elements)
+    link      the link it belongs to, or kind.MACHINE
     """
 
-    __slots__ = ("address", "end", "interface", "raw", "set", "value", "verdict")
+    __slots__ = ("end", "key", "link", "raw", "set", "value", "verdict")
+    kind: "Kind"
 
     def __init__(
-        self, set: str, interface: str, address: bytes = b"", end: bytes = b"", value: bytes = b"",
-        verdict: int | None = None, raw: bytes = b"",
+        self, set: str, key: bytes, end: bytes = b"", value: bytes = b"", verdict: int | None = None,
+        raw: bytes = b"", link: str = "",
     ) -> None:  # fmt: skip
         self.set = set
-        self.interface = interface
-        self.address = address
-        self.end = end if end != address else b""
+        self.key = key
+        self.end = end if end != key else b""
         self.value = value
         self.verdict = verdict
         self.raw = raw
+        self.link = link
 
     def _identity(self) -> tuple[object, ...]:
-        return (self.set, self.interface, self.address, self.end, self.value, self.verdict)
+        return (self.set, self.key, self.end, self.value, self.verdict)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Element) and self._identity() == other._identity()
@@ -94,41 +96,25 @@ class Element:
     def __hash__(self) -> int:
         return hash(self._identity())
 
-    def text(self) -> str:
-        """The element as nft(8) takes it: `snat4 { "ppp0" : 203.0.113.45 }`."""
-        words = [f'"{self.interface}"']
-        if self.address:
-            words.append(f". {_shown(self.address)}" + (f"-{_shown(self.end)}" if self.end else ""))
-        if self.verdict is not None:
-            words.append(f": {_VERDICTS.get(self.verdict, self.verdict)} {_name(self.value)}".rstrip())
-        elif self.value:
-            words.append(f": {_shown(self.value)}")
-        return f"{self.set} {{ {' '.join(words)} }}"
-
-
-def _shown(value: bytes) -> str:
-    """An address; in somebody else's set of the same name it may be anything."""
-    return text(value) if len(value) in (4, 16) else f"0x{value.hex()}"
-
 
 def _name(value: bytes) -> str:
     return value.rstrip(b"\0").decode("utf-8", "surrogateescape")
 
 
-def _padded(name: str) -> bytes:
-    return name.encode("utf-8", "surrogateescape").ljust(_NAME_SIZE, b"\0")
+def ifname(interface: str) -> bytes:
+    """The name of an interface as a key has it."""
+    return interface.encode("utf-8", "surrogateescape").ljust(IFNAMSIZ, b"\0")
 
 
-def mark_of(interface: str) -> bytes:
-    """The bytes that the key of every element of this interface begins with."""
-    return _padded(interface)
+def interface_of(key: bytes) -> str:
+    """The interface whose name a key begins with."""
+    return _name(key[:IFNAMSIZ])
 
 
 def _encode(element: Element) -> bytes:
-    name = _padded(element.interface)
-    body = attribute(_KEY, attribute(_VALUE, name + element.address))
+    body = attribute(_KEY, attribute(_VALUE, element.key))
     if element.end:
-        body += attribute(_KEY_END, attribute(_VALUE, name + element.end))
+        body += attribute(_KEY_END, attribute(_VALUE, element.end))
     if element.verdict is not None:
         verdict = attribute(_VERDICT_CODE, _SIGNED.pack(element.verdict))
         verdict += attribute(_VERDICT_CHAIN, element.value + b"\0")
@@ -156,21 +142,14 @@ def _decode(set: str, raw: bytes) -> Element:
         verdict = attributes(data[_VERDICT], 0)
         code = _SIGNED.unpack(verdict[_VERDICT_CODE])[0]
         value = verdict.get(_VERDICT_CHAIN, b"").rstrip(b"\0")
-    return Element(set, _name(key[:_NAME_SIZE]), key[_NAME_SIZE:], end[_NAME_SIZE:], value, code, raw)
+    return Element(set, key, end, value, code, raw)
 
 
 class Door(NetlinkDoor):
     """A socket to netfilter.  A change is one transaction: all of it, or nothing."""
 
     PROTOCOL = 12  # NETLINK_NETFILTER
-    # Transactions of this door that changed elements, and nothing else.
-    commits = 0
     _waits = False
-
-    def generation(self) -> int:
-        """The number of the whole ruleset: each transaction, of whoever it is, adds one (NFT_MSG_GETGEN)."""
-        answer = attributes(self.get(_GETGEN, _GENERIC), _GENERIC_SIZE)
-        return int(_BE32.unpack(answer[_GENERATION])[0])
 
     def commit(self, table: str, old: "Iterable[Element]", new: "Iterable[Element]") -> None:
         """Take old elements out of their sets and put new ones in, in one transaction; raises Refused."""
@@ -181,7 +160,6 @@ class Door(NetlinkDoor):
             body += attribute(_LIST_SET, element.set.encode() + b"\0") + attribute(_LIST_ELEMENTS, _encode(element))
             messages.append((kind, flags, body))
         self._transact(messages)
-        self.commits += 1
 
     def delete_table(self, table: str) -> None:
         """`nft delete table inet TABLE`, with all that is in it; raises Refused."""
@@ -208,7 +186,7 @@ class Door(NetlinkDoor):
     def close(self) -> None:
         """Give the socket back.
 
-        After something was deleted the kernel makes whoever closes a socket of netfilter wait
+        After something was deleted the kernel makes the process that closes a socket of netfilter wait
         until it is free, 6 to 16 ms (nf_tables_trans_destroy_flush_work).  A child of ours does
         the waiting: it has nothing but the socket, and ends with it.
         """
@@ -239,7 +217,14 @@ class Door(NetlinkDoor):
                 raise
             return None
         chains = self.dump(_GETCHAIN, _GENERIC).having(attribute(_CHAIN_TABLE, name))
-        return Ruleset(head, list(chains), list(self.dump(_GETRULE, _GENERIC + attribute(_RULE_TABLE, name))))
+        rules = self.dump(_GETRULE, _GENERIC + attribute(_RULE_TABLE, name))
+        return Ruleset(head, list(chains), list(rules))
+
+    def sets(self, table: str) -> list[str]:
+        """The names of a table's sets and maps, the kernel's own ("__set0") aside; raises Refused."""
+        answers = self.dump(_GETSET, _GENERIC + attribute(_TABLE_NAME, table.encode() + b"\0"))
+        names = [_name(attributes(message, _GENERIC_SIZE).get(_SET_NAME, b"")) for message in answers]
+        return sorted(name for name in names if not name.startswith("__"))
 
     def elements(self, table: str, set: str) -> "Iterator[bytes]":
         """All elements of a set or map, each as decode() takes it; raises Refused."""
@@ -247,7 +232,7 @@ class Door(NetlinkDoor):
 
     def find(self, table: str, element: Element) -> Element | None:
         """What the set has under the element's key, or None; raises Refused."""
-        wanted = _encode(Element(element.set, element.interface, element.address, element.end))
+        wanted = _encode(Element(element.set, element.key, element.end))
         try:
             answer = self.get(_GETSETELEM, _about(table, element.set) + attribute(_LIST_ELEMENTS, wanted))
         except Refused as error:
@@ -256,15 +241,15 @@ class Door(NetlinkDoor):
             return None
         return next((decode(element.set, raw) for raw in _split([answer])), None)
 
-    def counters(self, table: str, set: str) -> dict[str, tuple[int, int]]:
-        """(packets, octets) of each interface in a set whose elements count; raises Refused."""
+    def counters(self, table: str, set: str) -> dict[bytes, tuple[int, int]]:
+        """(packets, octets) by the key of each element of a set that counts; raises Refused."""
         found = {}
         for raw in self.elements(table, set):
             counter = attributes(attributes(attributes(raw, 0).get(_EXPRESSION, b""), 0).get(_EXPRESSION_DATA, b""), 0)
             numbers = [counter.get(kind, b"") for kind in (_COUNTER_PACKETS, _COUNTER_BYTES)]
             if all(len(number) == _BE64.size for number in numbers):
                 packets, octets = (_BE64.unpack(number)[0] for number in numbers)
-                found[decode(set, raw).interface] = (packets, octets)
+                found[decode(set, raw).key] = (packets, octets)
         return found
 
 
@@ -295,7 +280,7 @@ class Ruleset:
         self._rules = rules
 
     def digest(self) -> int:
-        """A number that stays the same as long as nobody touches any of it."""
+        """A number that stays the same as long as none of it is touched."""
         number = 0
         for message in (self._table, *self._chains, *self._rules):
             number = crc32(message[_GENERIC_SIZE:], number)

@@ -1,9 +1,9 @@
-"""Routes in rtnetlink and in the words of ip-route(8) (struct rtmsg, linux/rtnetlink.h)."""
+"""Routes: the kind, and its messages in rtnetlink (struct rtmsg, linux/rtnetlink.h)."""
 
-from _struct import Struct
-
-from multihook.address import INET, INET6, family_of, network_text, text
-from multihook.journal import foreign
+from multihook.address import FAMILIES, INET, INET6, family_of, network_text
+from multihook.kernel import fib
+from multihook.kernel.fib import MAIN, ROUTE_HEADER
+from multihook.kernel.interfaces import name_of
 from multihook.kernel.rtnetlink import (
     APPEND,
     CREATE,
@@ -20,29 +20,29 @@ from multihook.kernel.rtnetlink import (
     senseless,
     u32,
 )
+from multihook.kind import GUARD, NETWORK, ROUTE, Kind, Step
 
-_HEADER = Struct("=BBBBBBBBI")
-_NEXTHOP = Struct("=HBBi")
-_DST, _OIF, _GATEWAY, _PRIORITY, _PREFSRC, _METRICS, _MULTIPATH, _TABLE, _VIA = 1, 4, 5, 6, 7, 8, 9, 15, 18
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from multihook.kind import Object
+    from multihook.view import View
 
-MAIN = 254
-UNICAST, UNREACHABLE, _THROW = 1, 7, 9
-# Only unreachable is ours, but whatever has our protocol is taken out by its name.
-_KIND_NAMES = {2: "local", 3: "broadcast", 4: "anycast", 5: "multicast", 6: "blackhole", 7: "unreachable",
-               8: "prohibit", 9: "throw"}  # fmt: skip
-UNIVERSE, LINK_SCOPE = 0, 253
-ONLINK = 4
+UNICAST, UNREACHABLE = fib.RTN_UNICAST, fib.RTN_UNREACHABLE
+UNIVERSE, LINK_SCOPE = fib.RT_SCOPE_UNIVERSE, fib.RT_SCOPE_LINK
 WORST_METRIC = 0xFFFFFFFF
 _WIDTHS = ((INET, 4), (INET6, 16))
 
 
 class Route:
-    """One route.  `metrics` is the kernel's nested RTA_METRICS as it came (mtu, advmss, ...)."""
+    """One route.  `metrics` is the kernel's nested fib.RTA_METRICS as it came (mtu, advmss, ...)."""
 
     __slots__ = (
-        "family", "gateway", "kind", "metric", "metrics", "network", "oif", "onlink",
-        "prefixlen", "prefsrc", "protocol", "scope", "table", "tos",
+        "family", "gateway", "link", "metric", "metrics", "network", "oif", "onlink",
+        "prefixlen", "prefsrc", "protocol", "scope", "table", "tos", "type",
     )  # fmt: skip
+    kind: "Kind"
+    noun = "route"
+    size = 1
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Route:
         prefixlen: int,
         *,
         family: int = INET,
-        kind: int = UNICAST,
+        type: int = UNICAST,
         gateway: bytes = b"",
         oif: int = 0,
         prefsrc: bytes = b"",
@@ -61,12 +61,13 @@ class Route:
         tos: int = 0,
         metrics: bytes = b"",
         protocol: int = 0,
+        link: str = "",
     ) -> None:
         self.table = table
         self.network = network
         self.prefixlen = prefixlen
         self.family = family
-        self.kind = kind
+        self.type = type
         self.gateway = gateway
         self.oif = oif
         self.prefsrc = prefsrc
@@ -76,6 +77,14 @@ class Route:
         self.tos = tos
         self.metrics = metrics
         self.protocol = protocol
+        self.link = link
+
+    @property
+    def stage(self) -> int:
+        """The guard first; the kernel looks a next hop up in the table itself, so what is direct comes before it."""
+        if self.type == UNREACHABLE:
+            return GUARD
+        return NETWORK if self.gateway or not self.prefixlen else ROUTE
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -84,7 +93,7 @@ class Route:
 
     def _value(self) -> tuple[object, ...]:
         return (
-            self.kind, self.gateway, self.oif, self.prefsrc, self.onlink,
+            self.type, self.gateway, self.oif, self.prefsrc, self.onlink,
             self.scope, self.metrics, self.protocol,
         )  # fmt: skip
 
@@ -96,59 +105,9 @@ class Route:
 
     def text(self, device: str) -> str:
         """The route as ip-route(8) takes it, behind `ip route add`."""
-        words = [] if self.kind == UNICAST else [_KIND_NAMES.get(self.kind, "unreachable")]
-        is_mixed = bool(self.gateway) and len(self.gateway) != len(self.network)
-        # ip(8) takes "default via inet6 ..." for an IPv6 route.
-        words.append("0.0.0.0/0" if is_mixed and not self.prefixlen else network_text(self.network, self.prefixlen))
-        if self.gateway:
-            words += ["via inet6" if is_mixed else "via", text(self.gateway)]
-        if self.oif:
-            words += ["dev", device]
-        words += ["table", str(self.table), "proto", str(self.protocol)]
-        if self.scope == LINK_SCOPE and self.gateway:
-            words += ["scope", "link"]
-        elif self.scope == UNIVERSE and not self.gateway and self.kind == UNICAST and self.family == INET:
-            words += ["scope", "global"]
-        if self.prefsrc:
-            words += ["src", text(self.prefsrc)]
-        if self.metric:
-            words += ["metric", str(self.metric)]
-        if self.tos:
-            words += ["tos", hex(self.tos)]
-        words += _metrics_words(self.metrics)
-        if self.onlink:
-            words.append("onlink")
-        return " ".join(words)
+        from multihook.kernel import words
 
-
-# RTAX_* that ip-route(8) takes by name (linux/rtnetlink.h); 1 is the mask of locked ones.
-_METRIC_NAMES = {2: "mtu", 3: "window", 4: "rtt", 5: "rttvar", 6: "ssthresh", 7: "cwnd", 8: "advmss",
-                 9: "reordering", 10: "hoplimit", 11: "initcwnd", 12: "features", 13: "rto_min",
-                 14: "initrwnd", 15: "quickack"}  # fmt: skip
-_RTAX_LOCK, _RTAX_FEATURES, _RTAX_RTO_MIN, _RTAX_CC = 1, 12, 13, 16
-
-
-def _metrics_words(metrics: bytes) -> list[str]:
-    words: list[str] = []
-    found = attributes(metrics, 0)
-    locked = U32.unpack(found[_RTAX_LOCK])[0] if _RTAX_LOCK in found else 0
-    for kind, value in found.items():
-        if kind == _RTAX_CC:
-            words += ["congctl", foreign(value.rstrip(b"\0").decode("ascii", "replace"))]
-            continue
-        name = _METRIC_NAMES.get(kind)
-        if not name:
-            continue
-        number = U32.unpack(value)[0]
-        shown = str(number)
-        if kind == _RTAX_RTO_MIN:
-            shown = f"{number}ms"
-        elif kind == _RTAX_FEATURES:
-            shown = "ecn" if number & 1 else hex(number)
-        # ip-route(8) locks rto_min by itself, and takes no word for it.
-        is_locked = locked & 1 << kind and kind != _RTAX_RTO_MIN
-        words += [name, "lock", shown] if is_locked else [name, shown]
-    return words
+        return words.of_route(self, device)
 
 
 def parse(message: bytes, oif: int = 0) -> list[Route]:
@@ -163,24 +122,24 @@ def parse(message: bytes, oif: int = 0) -> list[Route]:
 
 
 def _parse(message: bytes) -> list[Route]:
-    family, prefixlen, _, tos, table, protocol, scope, kind, flags = _HEADER.unpack_from(message)
-    found = attributes(message, _HEADER.size)
-    if _TABLE in found:
-        table = U32.unpack(found[_TABLE])[0]
-    network = found.get(_DST, b"") or bytes(4 if family == INET else 16)
+    family, prefixlen, _, tos, table, protocol, scope, type, flags = ROUTE_HEADER.unpack_from(message)
+    found = attributes(message, ROUTE_HEADER.size)
+    if fib.RTA_TABLE in found:
+        table = U32.unpack(found[fib.RTA_TABLE])[0]
+    network = found.get(fib.RTA_DST, b"") or bytes(4 if family == INET else 16)
     hops = []
-    if _MULTIPATH in found:
-        hops = _next_hops(found[_MULTIPATH])
+    if fib.RTA_MULTIPATH in found:
+        hops = _next_hops(found[fib.RTA_MULTIPATH])
     else:
-        index = U32.unpack(found[_OIF])[0] if _OIF in found else 0
+        index = U32.unpack(found[fib.RTA_OIF])[0] if fib.RTA_OIF in found else 0
         hops = [(index, flags, _gateway(found))]
     return [
         Route(
-            table, network, prefixlen, family=family, kind=kind, gateway=gateway, oif=index,
-            prefsrc=found.get(_PREFSRC, b""),
-            metric=U32.unpack(found[_PRIORITY])[0] if _PRIORITY in found else 0,
-            onlink=bool(hop_flags & ONLINK), scope=scope, tos=tos,
-            metrics=found.get(_METRICS, b""), protocol=protocol,
+            table, network, prefixlen, family=family, type=type, gateway=gateway, oif=index,
+            prefsrc=found.get(fib.RTA_PREFSRC, b""),
+            metric=U32.unpack(found[fib.RTA_PRIORITY])[0] if fib.RTA_PRIORITY in found else 0,
+            onlink=bool(hop_flags & fib.RTNH_F_ONLINK), scope=scope, tos=tos,
+            metrics=found.get(fib.RTA_METRICS, b""), protocol=protocol,
         )
         for index, hop_flags, gateway in hops
     ]  # fmt: skip
@@ -194,44 +153,50 @@ def _checked(route: Route) -> Route:
     if len(route.prefsrc) not in (0, octets) or len(route.gateway) not in (0, 4, 16) or route.oif < 0:
         raise ValueError(route.gateway)
     for kind, value in attributes(route.metrics, 0).items() if route.metrics else ():
-        if kind != _RTAX_CC and len(value) != U32.size:
+        if kind != fib.RTAX_CC_ALGO and len(value) != U32.size:
             raise ValueError(kind)
     return route
 
 
 def _gateway(found: dict[int, bytes]) -> bytes:
-    if _GATEWAY in found:
-        return found[_GATEWAY]
-    return found[_VIA][2:] if _VIA in found else b""  # struct rtvia: the family, then the address
+    if fib.RTA_GATEWAY in found:
+        return found[fib.RTA_GATEWAY]
+    return found[fib.RTA_VIA][2:] if fib.RTA_VIA in found else b""  # struct rtvia: the family, then the address
 
 
 def _next_hops(data: bytes) -> list[tuple[int, int, bytes]]:
     hops = []
     offset = 0
-    while offset + _NEXTHOP.size <= len(data):
-        length, flags, _, index = _NEXTHOP.unpack_from(data, offset)
-        if length < _NEXTHOP.size:
+    while offset + fib.NEXT_HOP.size <= len(data):
+        length, flags, _, index = fib.NEXT_HOP.unpack_from(data, offset)
+        if length < fib.NEXT_HOP.size:
             break
-        hops.append((index, flags, _gateway(attributes(data[offset : offset + length], _NEXTHOP.size))))
+        hops.append((index, flags, _gateway(attributes(data[offset : offset + length], fib.NEXT_HOP.size))))
         offset += length + 3 & ~3
     return hops
 
 
 def dump(door: Door, family: int, *, table: int = 0, oif: int = 0, protocol: int = 0) -> list[Route]:
     """Routes that fit all given filters; the kernel filters, so one table costs the same among many."""
-    body = _HEADER.pack(family, 0, 0, 0, 0, protocol, 0, 0, 0)
+    body = ROUTE_HEADER.pack(family, 0, 0, 0, 0, protocol, 0, 0, 0)
     if table:
-        body += u32(_TABLE, table)
+        body += u32(fib.RTA_TABLE, table)
     if oif:
-        body += u32(_OIF, oif)
-    return [route for message in door.dump(GETROUTE, body) for route in parse(message, oif)]
+        body += u32(fib.RTA_OIF, oif)
+    found = []
+    known = door.known((GETROUTE, oif))
+    for message in door.dump(GETROUTE, body):
+        if message not in known:
+            known[message] = parse(message, oif)
+        found += known[message]
+    return found
 
 
 def tables_of(door: Door, family: int, protocol: int) -> list[int]:
     """The table of each route of one protocol, in all tables, and nothing else of them."""
-    body = _HEADER.pack(family, 0, 0, 0, 0, protocol, 0, 0, 0)
-    # The kernel's fib_dump_info puts RTA_TABLE first, behind the header.
-    where = _HEADER.size + 4
+    body = ROUTE_HEADER.pack(family, 0, 0, 0, 0, protocol, 0, 0, 0)
+    # The kernel's fib_dump_info puts fib.RTA_TABLE first, behind the header.
+    where = ROUTE_HEADER.size + 4
     try:
         return [U32.unpack_from(message, where)[0] for message in door.dump(GETROUTE, body)]
     except SENSELESS:
@@ -240,7 +205,7 @@ def tables_of(door: Door, family: int, protocol: int) -> list[int]:
 
 def dump_defaults(door: Door, family: int) -> list[Route]:
     """The default routes of main; other routes are passed over unread: main may hold a full BGP table."""
-    body = _HEADER.pack(family, 0, 0, 0, 0, 0, 0, 0, 0) + u32(_TABLE, MAIN)
+    body = ROUTE_HEADER.pack(family, 0, 0, 0, 0, 0, 0, 0, 0) + u32(fib.RTA_TABLE, MAIN)
     return [route for message in door.dump(GETROUTE, body) if message[1:2] == b"\0" for route in parse(message)]
 
 
@@ -249,39 +214,39 @@ def has_default(door: Door, family: int, table: int) -> bool:
 
     A refusal (`unreachable default`) is one too; `throw` sends the packet on to the next rule.
     """
-    body = _HEADER.pack(family, 0, 0, 0, 0, 0, 0, 0, 0) + u32(_TABLE, table)
+    body = ROUTE_HEADER.pack(family, 0, 0, 0, 0, 0, 0, 0, 0) + u32(fib.RTA_TABLE, table)
     halves = set()
     for message in door.dump(GETROUTE, body):
-        if len(message) < _HEADER.size:
+        if len(message) < ROUTE_HEADER.size:
             raise senseless("a route")
-        if message[1] == 0 and message[7] != _THROW:
+        if message[1] == 0 and message[7] != fib.RTN_THROW:
             return True
-        if message[1] == 1 and message[7] != _THROW:
-            halves.add(attributes(message, _HEADER.size).get(_DST, b"")[:1])
+        if message[1] == 1 and message[7] != fib.RTN_THROW:
+            halves.add(attributes(message, ROUTE_HEADER.size).get(fib.RTA_DST, b"")[:1])
     return len(halves) > 1
 
 
 def _message(route: Route) -> bytes:
-    body = _HEADER.pack(
+    body = ROUTE_HEADER.pack(
         route.family, route.prefixlen, 0, route.tos, route.table if route.table < 256 else 0,
-        route.protocol, route.scope, route.kind, ONLINK if route.onlink else 0,
+        route.protocol, route.scope, route.type, fib.RTNH_F_ONLINK if route.onlink else 0,
     )  # fmt: skip
-    body += u32(_TABLE, route.table)
+    body += u32(fib.RTA_TABLE, route.table)
     if route.prefixlen:
-        body += attribute(_DST, route.network)
+        body += attribute(fib.RTA_DST, route.network)
     if route.gateway:
         if len(route.gateway) == len(route.network):
-            body += attribute(_GATEWAY, route.gateway)
+            body += attribute(fib.RTA_GATEWAY, route.gateway)
         else:
-            body += attribute(_VIA, family_of(route.gateway).to_bytes(2, "little") + route.gateway)
+            body += attribute(fib.RTA_VIA, family_of(route.gateway).to_bytes(2, "little") + route.gateway)
     if route.oif:
-        body += u32(_OIF, route.oif)
+        body += u32(fib.RTA_OIF, route.oif)
     if route.prefsrc:
-        body += attribute(_PREFSRC, route.prefsrc)
+        body += attribute(fib.RTA_PREFSRC, route.prefsrc)
     if route.metric:
-        body += u32(_PRIORITY, route.metric)
+        body += u32(fib.RTA_PRIORITY, route.metric)
     if route.metrics:
-        body += attribute(_METRICS, route.metrics)
+        body += attribute(fib.RTA_METRICS, route.metrics)
     return body
 
 
@@ -293,8 +258,8 @@ def add(door: Door, route: Route) -> None:
 def change(door: Door, old: Route, new: Route) -> None:
     """`ip route replace`: in one step, so no packet finds the table without it; raises Refused.
 
-    The kernel replaces the first route of that key, whoever made it (fib_table_insert), so where
-    somebody else's stands there too, the new one is appended and the old one deleted by name.
+    The kernel replaces the first route of that key, whichever program made it (fib_table_insert), so where
+    a foreign one stands there too, the new one is appended and the old one deleted by name.
     """
     same_key = [route for route in dump(door, new.family, table=new.table) if route.key == new.key]
     if all(route.protocol == old.protocol for route in same_key):
@@ -307,3 +272,75 @@ def change(door: Door, old: Route, new: Route) -> None:
 def delete(door: Door, route: Route) -> None:
     """`ip route del`, naming every attribute, so that no other route can be meant; raises Refused."""
     door.change(DELROUTE, 0, _message(route))
+
+
+class _Routes(Kind):
+    """The kind: routes of our protocol."""
+
+    NAME = "routes"
+
+    def read(self, view: "View", wanted: list[Route]) -> list[Route]:
+        """Ours; in an event's run those in its links' tables, and by their interfaces those in other wanted tables."""
+        found: list[Route] = []
+        tables = {link.table for link in view.links} | {route.table for route in wanted}
+        names = {link.interface.index: link.name for link in view.links if link.interface}
+        for family in FAMILIES:
+            if view.whole:
+                for protocol in view.protocols:
+                    found += dump(view.door, family, protocol=protocol)
+            else:
+                for table in tables:
+                    there = dump(view.door, family, table=table)
+                    found += [route for route in there if route.protocol in view.protocols]
+        for route in found:
+            route.link = view.owner(route.table) or names.get(route.oif, "")
+        return found if view.whole else [route for route in found if route.link]
+
+    def add(self, view: "View", new: Route) -> None:
+        """Make a route."""
+        add(view.door, new)
+
+    def change(self, view: "View", old: Route, new: Route) -> None:
+        """Replace a route."""
+        change(view.door, old, new)
+
+    def remove(self, view: "View", old: Route) -> None:
+        """Take a route away."""
+        delete(view.door, old)
+
+    def commands(self, view: "View", step: Step) -> list[str]:
+        """As ip-route(8)."""
+        verb = "add" if step.old is None else "del" if step.new is None else "replace"
+        route = step.object
+        option = "" if route.family == INET else "-6 "
+        return [f"ip {option}route {verb} {route.text(name_of(route.oif) if route.oif else '')}"]
+
+    def clash(self, thing: Route) -> str:
+        """A foreign route of the same key."""
+        what = network_text(thing.network, thing.prefixlen)
+        return f"a foreign route to {what} stands in table {thing.table}; remove it or give the link another table"
+
+    def arranged(self, steps: list[Step]) -> list[Step]:
+        """Links that swap tables: see swaps."""
+        from multihook.kernel import swaps
+
+        return swaps.arranged(steps)
+
+    def signature(self, view: "View", wanted: "list[Object]", thorough: bool) -> dict[str, int]:
+        """How many each table has."""
+        counts: dict[str, int] = {}
+        for family in FAMILIES if thorough else ():
+            for table in tables_of(view.door, family, view.config["rt_proto"]):
+                counts[f"table {table}"] = counts.get(f"table {table}", 0) + 1
+        return counts
+
+    def tally(self, view: "View", there: list[Route]) -> dict[str, int]:
+        """The same of those that were read."""
+        counts: dict[str, int] = {}
+        for route in there:
+            if route.protocol == view.config["rt_proto"]:
+                counts[f"table {route.table}"] = counts.get(f"table {route.table}", 0) + 1
+        return counts
+
+
+KIND = Route.kind = _Routes()

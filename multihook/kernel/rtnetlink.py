@@ -13,7 +13,7 @@ from posix import strerror
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import TypeVar
+    from typing import Any, TypeVar
 
     D = TypeVar("D", bound="Door")
 
@@ -108,6 +108,11 @@ class Door:
         self._socket.setsockopt(_SOL_NETLINK, _STRICT_CHK, 1)
         self._socket.setsockopt(_SOL_NETLINK, _EXT_ACK, 1)
         self._sequence = 0
+        self._known: dict[object, dict[bytes, object]] = {}
+
+    def known(self, what: object) -> "dict[bytes, Any]":
+        """What messages of one kind meant that came by this door: a second look finds mostly the same ones."""
+        return self._known.setdefault(what, {})
 
     def beside(self, kind: "type[D]") -> "D":
         """The door to another part of the kernel, made when it is first asked for, closed with this one."""
@@ -117,7 +122,7 @@ class Door:
         return found  # type: ignore[return-value]
 
     def another(self: "D") -> "D":
-        """One more door of the same kind, to be closed by whoever asked for it."""
+        """One more door of the same kind, to be closed by the caller."""
         return type(self)(self._make)
 
     def close(self) -> None:
@@ -224,7 +229,7 @@ class Door:
 
 
 class Answers:
-    """What a dump gave: the kernel's datagrams as they came, read no further than somebody asks.
+    """What a dump gave: the kernel's datagrams as they came, read no further than a caller asks.
 
     With 300 links up there are 900 rules; to parse each attribute of each would cost a hook more
     than all its other work (2 us a rule, against 10 us for a search through all of them at once).

@@ -157,7 +157,7 @@ def machines() -> list[bytes]:
 
 def lease() -> bytes:
     """A record with all there can be."""
-    one = leases.Lease("dsl", "ppp0")
+    one = leases.Lease("dsl", "ppp0", INET)
     one.address, one.former, one.gateway = bytes((203, 0, 113, 45)), bytes((203, 0, 113, 7)), bytes((192, 0, 2, 1))
     one.server, one.resolvers = bytes((10, 80, 0, 1)), [bytes((10, 80, 0, 53))]
     one.routes = [(bytes((192, 0, 2, 0)), 24, bytes((10, 80, 0, 1)))]
@@ -301,11 +301,11 @@ def nftables_answers() -> list[bytes]:
     for name in ("snat4", "guard4", "sources4"):
         list(door.elements("multihook", name))
         found.append(b"e" + recording.taken())
-    door.find("multihook", nftables.Element("snat4", "ppp0"))
+    door.find("multihook", nftables.Element("snat4", nftables.ifname("ppp0")))
     found.append(b"f" + recording.taken())
     door.counters("multihook", "stopped4")
     found.append(b"c" + recording.taken())
-    door.commit("multihook", [nftables.Element("snat4", "ppp0")], [])
+    door.commit("multihook", [nftables.Element("snat4", nftables.ifname("ppp0"))], [])
     found.append(b"w" + recording.taken())
     return found
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from multihook.kernel import interfaces, nftables, routes, rules
-from multihook.kernel.facts import Facts, name_of
+from multihook.kernel import interfaces, nftables, precedence, routes, rules
+from multihook.kernel.facts import Facts
+from multihook.kernel.interfaces import name_of
 from multihook.kernel.routes import Route
 from multihook.kernel.rtnetlink import Door, Refused, is_absent
 from multihook.kernel.rules import Rule
@@ -89,7 +90,7 @@ def as_ip_says(route: Route) -> tuple[Any, ...]:
     if route.gateway:
         via = inet_ntoa(route.gateway) if len(route.gateway) == 4 else "inet6"
     return (
-        KINDS[route.kind], destination, via, name_of(route.oif) if route.oif else "",
+        KINDS[route.type], destination, via, name_of(route.oif) if route.oif else "",
         inet_ntoa(route.prefsrc) if route.prefsrc else "", route.metric, str(route.protocol), route.scope, route.onlink, route.tos,
     )  # fmt: skip
 
@@ -264,7 +265,7 @@ def test_rules_are_read_as_ip_shows_them(box: Namespace) -> None:
     assert [rule.priority for rule in mine if rule.rest] == [204]
     plain = {200, 201, 202, 212, 7000, 7200, 7400, 30000, 31000, 4294967295, 0, 32766, 32767}
     assert {rule.priority for rule in ours if not rule.rest} == plain
-    assert [rule.priority for rule in ours if rule.catches_everything()] == [200, 31000, 32766, 32767]
+    assert [rule.priority for rule in ours if precedence.catches_everything(rule)] == [200, 31000, 32766, 32767]
     marked = dump.of_protocols(frozenset((109,)), [rules.mark_of_source(inet_aton("198.51.100.7"))])
     assert {rule.priority for rule in marked} == {7200, 7400}
     assert {rule.priority for rule in dump.of_protocols(frozenset((109,)), [rules.mark_of_table(201)])} == {7400}
@@ -435,7 +436,7 @@ def test_what_the_kernel_refuses_is_said_in_its_own_words(box: Namespace) -> Non
 
 def test_refusals_that_nobody_read_are_no_answer_to_the_next_question(box: Namespace) -> None:
     """The kernel refuses each element of a transaction by itself, and only the first refusal is waited for."""
-    elements = [nftables.Element("snat4", f"ppp{number}", value=bytes((192, 0, 2, 1))) for number in range(3)]
+    elements = [nftables.Element("snat4", nftables.ifname(f"ppp{number}"), value=bytes((192, 0, 2, 1))) for number in range(3)]
     with box.entered():
         door = nftables.Door()
     try:

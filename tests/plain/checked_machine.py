@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from painted_kernel import Painted
 
-from multihook import checks, leases, record, survey
+from multihook import census, checks, leases, record
+from multihook.address import INET
 from multihook.checks import machine as checked
 from multihook.checks import managers, numbers, rules
 from multihook.config import schema, tables, toml
-from multihook.kernel import facts
+from multihook.kernel import interfaces
 
 KERNEL = "6.1.0-28-amd64"
 OPTIONS = "IP_ADVANCED_ROUTER IP_MULTIPLE_TABLES NF_TABLES NF_TABLES_INET NF_CONNTRACK NFT_CT NFT_NAT NFT_MASQ NFT_FIB_INET NF_CT_NETLINK"
@@ -50,7 +51,7 @@ class Scene:
         monkeypatch.setattr(leases, "LEASES", f"{root}/run/multihook/leases")
         monkeypatch.setattr(tables, "TABLES", f"{root}/var/lib/multihook/tables", raising=False)
         monkeypatch.setattr(record, "certificate", lambda: None)
-        for module in (facts, managers, numbers, rules):
+        for module in (interfaces, managers, numbers, rules):
             monkeypatch.setattr(module, "name_of", self.kernel.name)
         # Whoever runs this counts as root.
         real = checked.Machine.owner_and_mode
@@ -91,7 +92,7 @@ class Scene:
         self.write("/etc/ppp/options", "# nothing\n")
         self.kernel.link("eth1", "198.51.100.7/24")
         self.kernel.link("ppp0", "203.0.113.45 peer 192.0.2.1", ppp=True)
-        lease = leases.Lease("dsl", "ppp0")
+        lease = leases.Lease("dsl", "ppp0", INET)
         lease.source, lease.reason, lease.ipparam, lease.address = "pppd", "ip-up", "dsl", bytes((203, 0, 113, 45))
         self.write(LEASE, lease.render())
         self.kernel.rule(0, 255, protocol=2)
@@ -139,9 +140,9 @@ class Scene:
     def machine(self) -> checked.Machine:
         config = self.config()
         door = self.kernel.door()
-        found = survey.of_everything(config, door, [])
-        survey.allot_tables(found, door, keep=False)
-        links = found.links + found.lone + found.gone
+        found = census.of_everything(config, door, [])
+        census.allot_tables(found, door, keep=False)
+        links = found.shown
         return checked.Machine(config, door, found.view(door, None), links, root=str(self.root), is_root=self.is_root)
 
     def look(self) -> list[checks.Finding]:

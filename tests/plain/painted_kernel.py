@@ -311,7 +311,7 @@ class Painted:
         """Our rules and routes in the words of ip(8); with `table`, only the routes of it."""
         lines = []
         for body in self.dump(GETRULE, b""):
-            rule = rules._parse(body)
+            rule = rules.parse(body)
             if rule.protocol == OURS and not table:
                 lines.append(f"{rule.priority}: {rule.text()}")
         for body in self.routes:

@@ -13,13 +13,15 @@ from painted_kernel import OURS, Painted, attributes_of
 import multihook.command.console
 import multihook.config.schema
 import multihook.config.toml
+import multihook.edits
+import multihook.features.connections
 import multihook.features.glftpd
 import multihook.features.sysctls
 import multihook.hook
 import multihook.names  # noqa: F401
-from multihook import journal, run, spool
+from multihook import intake, journal, run, spool
 from multihook.config import compiled
-from multihook.features import routing
+from multihook.kernel import routes
 from multihook.spool import Told
 
 PLACES = (
@@ -50,7 +52,7 @@ class Machine:
             (root / place[1:]).mkdir(parents=True)
         (root / "etc/multihook/conf.d").mkdir()
         monkeypatch.setattr(journal, "write", lambda priority, line: self.log.append(f"{priority} {line}"))
-        monkeypatch.setattr(routing, "name_of", lambda index: self.kernel.name(index))
+        monkeypatch.setattr(routes, "name_of", lambda index: self.kernel.name(index))
         self.configure("")
 
     def configure(self, settings: str) -> None:
@@ -60,11 +62,16 @@ class Machine:
     def drain(self, *told: Told) -> None:
         """As a hook does it under the lock."""
         spool.prepare()
-        run.drain(self.config, self.kernel.door(), list(told))
+        self.drain_into(None, *told)
+
+    def drain_into(self, unwritten: list[str] | None, *told: Told) -> None:
+        """The same; `unwritten` takes the lines about files."""
+        heard = (intake.understand(self.config, one) for one in told)
+        intake.drain(self.config, self.kernel.door(), [one for one in heard if one], unwritten)
 
     def sync(self) -> run.Outcome:
         spool.prepare()
-        run.drain(self.config, self.kernel.door(), [])
+        intake.drain(self.config, self.kernel.door(), [])
         return run.run(self.config, self.kernel.door(), [], whole=True)
 
     def reboot(self) -> None:

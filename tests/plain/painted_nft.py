@@ -17,7 +17,7 @@ ERROR, DONE, BEGIN, END = 2, 3, 16, 17
 ACK, MULTI, DUMP, EXCL = 0x4, 0x2, 0x300, 0x200
 CAPPED, ACK_TLVS = 0x100, 0x200
 NEWTABLE, GETTABLE, DELTABLE, NEWCHAIN, GETCHAIN, NEWRULE, GETRULE = 0, 1, 2, 3, 4, 6, 7
-NEWSETELEM, GETSETELEM, DELSETELEM, NEWGEN, GETGEN = 12, 13, 14, 15, 16
+NEWSET, GETSET, NEWSETELEM, GETSETELEM, DELSETELEM = 9, 10, 12, 13, 14
 VERDICTS = {"goto": -4, "jump": -3, "accept": 1, "drop": 0}
 HOOKS = {"postrouting": 4}
 
@@ -58,8 +58,6 @@ class PaintedNft:
         self.flags = 0
         self.permitted = True
         self.texts: list[str] = []
-        self.generation = 1
-        self._known = self.picture()
         self.asked: list[int] = []
         self._before = before
         self._changes = changes
@@ -69,11 +67,9 @@ class PaintedNft:
     def load(self, text: str) -> None:
         """What `nft -f -` does with one of our texts."""
         self._before(-1, text.encode())
-        self._notice()
         self.texts.append(text)
         for line in text.splitlines():
             self._load(line)
-        self._new_generation()
         self._changes.append((-1, text.encode()))
 
     def _load(self, line: str) -> None:
@@ -101,15 +97,6 @@ class PaintedNft:
         """Our table is no more, as after `nft flush ruleset`."""
         self.there, self.flags = False, 0
         self.sets, self.chains, self.rules = {}, {}, []
-
-    def _new_generation(self) -> None:
-        self.generation += 1
-        self._known = self.picture()
-
-    def _notice(self) -> None:
-        """What a test has changed behind our back was somebody else's transaction."""
-        if self.picture() != self._known:
-            self._new_generation()
 
     @staticmethod
     def _hook(text: str) -> bytes:
@@ -142,13 +129,9 @@ class PaintedNft:
         kind -= 10 << 8
         self.asked.append(kind)
         asked = attributes_of(body[4:])
-        head = bytes((1, 0)) + Struct(">H").pack(self.generation & 0xFFFF)
+        head = bytes((1, 0)) + bytes(2)
         name = attribute(1, b"multihook\0")
         found: list[bytes] = []
-        if kind == GETGEN:
-            self._notice()
-            number = attribute(1, Struct(">I").pack(self.generation)) + attribute(2, bytes(4)) + attribute(3, b"nft\0")
-            return [message(10 << 8 | NEWGEN, 0, sequence, head + number)]
         if kind == GETTABLE:
             if not self.there or asked[1] != b"multihook\0":
                 raise Refused(ENOENT, "No such file or directory")
@@ -166,6 +149,9 @@ class PaintedNft:
                         known = attribute(7, bytes((9, 1, 0)) + bytes((0, len(said))) + said) if comment else b""
                         words = attribute(3, Struct(">Q").pack(number)) + attribute(4, rule.encode())
                         found.append(name + attribute(2, chain.encode() + b"\0") + words + known)
+        elif kind == GETSET:
+            new = NEWSET
+            found = [name + attribute(2, listed.encode() + b"\0") for listed in [*self.sets, "__set0"]]
         elif kind == GETSETELEM:
             new = NEWSETELEM
             there = self.sets.get(asked[2].rstrip(b"\0").decode())
@@ -188,7 +174,6 @@ class PaintedNft:
         return ([answers] if answers else []) + [message(DONE, MULTI, sequence, bytes(4))]
 
     def _transact(self, requests: list[tuple[int, int, int, bytes]]) -> list[bytes]:
-        self._notice()
         begin, *changes, end = requests
         assert (begin[0], end[0], begin[3], end[3]) == (BEGIN, END, bytes((0, 0, 0, 10)), bytes((0, 0, 0, 10)))
         assert [flags & ACK for _, flags, _, _ in changes] == [0] * (len(changes) - 1) + [ACK]
@@ -210,7 +195,6 @@ class PaintedNft:
         self.sets = sets
         if gone:
             self.delete()
-        self._new_generation()
         self._changes += [(kind, body) for kind, _, _, body in changes]
         return [message(ERROR, CAPPED, begin[2], bytes(20))]
 
@@ -231,9 +215,11 @@ class PaintedNft:
 
     def shown(self) -> list[str]:
         """What is in the sets, as `nft list` shows it."""
+        from multihook.features.snat import _SETS
         from multihook.kernel.nftables import decode
 
-        return sorted(decode(name, raw).text() for name, there in self.sets.items() for raw in there.values())
+        known = {one.name: one for one in _SETS}
+        return sorted(known[name].shown(decode(name, raw)) for name, there in self.sets.items() for raw in there.values())
 
     def picture(self) -> object:
         """All there is, to compare two states."""

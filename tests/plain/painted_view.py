@@ -8,10 +8,11 @@ import tomllib
 from painted_kernel import Painted, address
 
 from multihook import engine, leases, links
+from multihook.address import INET
 from multihook.config import schema, toml
-from multihook.features import View
 from multihook.leases import Lease
 from multihook.survey import Survey
+from multihook.view import View
 
 
 def configuration(settings: str = "", used_names: tuple[str, ...] = ()) -> schema.Config:
@@ -23,7 +24,7 @@ def configuration(settings: str = "", used_names: tuple[str, ...] = ()) -> schem
 
 def lease(link: str, interface: str, **values: object) -> Lease:
     """What is known about a link; addresses as text, "" for none."""
-    made = Lease(link, interface)
+    made = Lease(link, interface, INET)
     for name, value in values.items():
         if name in ("address", "gateway", "former", "server") and isinstance(value, str):
             value = address(value) if value else b""
@@ -41,16 +42,16 @@ def view_of(
     """
     config = configuration(settings)
     facts = kernel.facts()
-    seen = {one.link: leases.check(one, facts, links.hint_for(config, one.link)) for one in known}
+    seen = {one.key: leases.check(one, facts, links.hint_for(config, one.link, one.family)) for one in known}
     before = {}
     if former:
-        before[only] = lease(only, "eth1", address=former[0], former=former[-1], server=server)
+        before[only, INET] = lease(only, "eth1", address=former[0], former=former[-1], server=server)
     survey = Survey(config, facts, before, whole=whole)
-    survey.after = {only: seen[only]} if only else seen
+    survey.after = {(only, INET): seen[only, INET]} if only else seen
     survey.count = 2 if several else 1
     for name, settings_ in config["links"].items():
         if only in ("", name):
-            survey.links.append(links.resolve(name, settings_["table"], config, seen.get(name), facts))
+            survey.links.append(links.resolve(name, settings_["table"], config, [seen[name, INET]] if (name, INET) in seen else [], facts))
     return survey.view(kernel.door(), None)
 
 

@@ -9,12 +9,12 @@ import pytest
 from painted_kernel import Painted, attribute, message, not_permitted, number, pack, painted
 
 from multihook.address import INET
-from multihook.kernel import interfaces, routes, rtnetlink, rules
+from multihook.kernel import interfaces, precedence, routes, rtnetlink, rules
 from multihook.kernel.routes import LINK_SCOPE, MAIN, UNREACHABLE, WORST_METRIC, Route
 from multihook.kernel.rules import Rule
 
 ROUTES = [
-    (Route(200, bytes(4), 0, kind=UNREACHABLE, metric=WORST_METRIC, protocol=109),
+    (Route(200, bytes(4), 0, type=UNREACHABLE, metric=WORST_METRIC, protocol=109),
      "unreachable default table 200 proto 109 metric 4294967295"),
     (Route(200, bytes(4), 0, oif=5, prefsrc=pack("203.0.113.45"), scope=LINK_SCOPE, protocol=109),
      "default dev wan table 200 proto 109 src 203.0.113.45"),
@@ -63,7 +63,7 @@ def test_a_route_is_written_in_the_words_of_ip_and_read_back_the_same(route: Rou
 @pytest.mark.parametrize("rule, text", RULES, ids=[text for _, text in RULES])
 def test_a_rule_is_written_in_the_words_of_ip_and_read_back_the_same(rule: Rule, text: str) -> None:
     assert rule.text() == text
-    assert rules._parse(rules._message(rule)) == rule
+    assert rules.parse(rules._message(rule)) == rule
 
 
 def test_a_route_through_several_next_hops_gives_one_for_each() -> None:
@@ -85,9 +85,9 @@ def test_a_foreign_rule_with_a_selector_we_never_write_is_none_of_ours() -> None
     plain = Rule(7400, 200, source=pack("192.0.2.1"), prefixlen=32, protocol=109)
     message = rules._message(plain)
     for addition in (number(10, 1), attribute(3, b"eth0\0"), attribute(23, b"\x50\0\x50\0")):
-        assert rules._parse(message + addition) != plain
+        assert rules.parse(message + addition) != plain
     for position, value in ((3, 8), (7, 6), (1, 24)):  # tos, action, length of a destination
-        assert rules._parse(message[:position] + bytes((value,)) + message[position + 1 :]) != plain
+        assert rules.parse(message[:position] + bytes((value,)) + message[position + 1 :]) != plain
 
 
 @pytest.mark.parametrize("table, source, prefixlen, catches", [
@@ -96,15 +96,15 @@ def test_a_foreign_rule_with_a_selector_we_never_write_is_none_of_ours() -> None
 def test_a_rule_that_takes_everything_is_known_as_one(table: int, source: str, prefixlen: int, catches: bool) -> None:
     kernel = Painted()
     kernel.rule(100, table, source, prefixlen)
-    assert rules._parse(kernel.rules[0]).catches_everything() == catches
+    assert precedence.catches_everything(rules.parse(kernel.rules[0])) == catches
 
 
 def test_a_rule_of_wg_quick_takes_everything_but_what_carries_its_mark() -> None:
     kernel = Painted()
     kernel.rule(100, 51820)
     inverted = kernel.rules[0][:8] + (2).to_bytes(4, "little") + kernel.rules[0][12:]
-    assert rules._parse(inverted + number(10, 51820) + number(16, 0xFFFFFFFF)).catches_everything()
-    assert not rules._parse(kernel.rules[0] + number(10, 51820) + number(16, 0xFFFFFFFF)).catches_everything()
+    assert precedence.catches_everything(rules.parse(inverted + number(10, 51820) + number(16, 0xFFFFFFFF)))
+    assert not precedence.catches_everything(rules.parse(kernel.rules[0] + number(10, 51820) + number(16, 0xFFFFFFFF)))
 
 
 @pytest.mark.fault("F57")

@@ -6,18 +6,22 @@ from errno import EBUSY, EEXIST, ENOSPC, EPERM, EROFS
 
 import pytest
 
-from multihook import engine
-from multihook.features import EXCEPTION, FILE, GROUP, GUARD, LOOKUP, NETWORK, ROUTE, SETTING, Step
+from multihook import engine, features
 from multihook.kernel.rtnetlink import Refused
+from multihook.kind import EXCEPTION, FILE, GROUP, GUARD, LOOKUP, MACHINE, NETWORK, ROUTE, SETTING, Kind, Step
+from multihook.view import Report
 
 STAGES = (GUARD, ROUTE, NETWORK, GROUP, EXCEPTION, LOOKUP, SETTING, FILE)
 
 
 class Thing:
-    """An object of a feature: a place in the order, a link, and a value that may have to change."""
+    """An object: a place in the order, a link, and a value that may have to change."""
+
+    noun, size = "thing", 1
 
     def __init__(self, name: str, stage: int = GUARD, link: str = "dsl", value: int = 0) -> None:
         self.name, self.stage, self.link, self.value = name, stage, link, value
+        self.kind: Kind | None = None
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -42,27 +46,39 @@ class Facts:
 class View:
     """As much of a View as the engine touches."""
 
-    def __init__(self) -> None:
-        self.whole = True  # all features are visible then
-        self.memo: dict[object, object] = {"old": 1}
+    def __init__(self, whole: bool = True) -> None:
+        self.whole = whole
+        self.links = ["dsl"]
+        self.config: dict[str, object] = {}
+        self.read: dict[object, object] = {}
         self.facts = Facts()
+        self.report = Report()
 
 
-class Lists:
-    """A feature of things: what is wanted, what is there, what was done, and what is refused."""
+class Lists(Kind):
+    """A kind of things, and the feature that wants them: what there is, what was done, and what is refused."""
 
-    NAME = "lists"
-
-    def __init__(self, wanted: list[Thing], there: list[Thing]) -> None:
+    def __init__(self, wanted: list[Thing], there: list[Thing], name: str = "lists") -> None:
+        self.NAME = name
+        self.KINDS = (self,)
         self.wanted = wanted
         self.there = there
         self.done: list[str] = []
         self.refusals: dict[str, Exception] = {}
+        for thing in wanted + there:
+            thing.kind = self
+
+    # --- the feature ---
+
+    def is_wanted(self, config: object) -> bool:
+        return True
 
     def desired(self, view: View) -> list[Thing]:
         return list(self.wanted)
 
-    def actual(self, view: View) -> list[Thing]:
+    # --- the kind ---
+
+    def read(self, view: View, wanted: list[Thing]) -> list[Thing]:  # type: ignore[override]
         return list(self.there)
 
     def _do(self, verb: str, thing: Thing) -> None:
@@ -70,37 +86,41 @@ class Lists:
             raise self.refusals[thing.name]
         self.done.append(f"{verb} {thing.name}")
 
-    def add(self, view: View, new: Thing) -> None:
+    def add(self, view: View, new: Thing) -> None:  # type: ignore[override]
         self._do("add", new)
         self.there.append(new)
 
-    def change(self, view: View, old: Thing, new: Thing) -> None:
+    def change(self, view: View, old: Thing, new: Thing) -> None:  # type: ignore[override]
         self._do("change", new)
         self.there[self.there.index(old)] = new
 
-    def remove(self, view: View, old: Thing) -> None:
+    def remove(self, view: View, old: Thing) -> None:  # type: ignore[override]
         self._do("remove", old)
         self.there.remove(old)
 
-    def commands(self, view: View, step: Step) -> list[str]:
+    def commands(self, view: View, step: Step) -> list[str]:  # type: ignore[override]
         return [f"touch {step.object.name}", f"sync {step.object.name}"]
-
-    def place(self, view: View, thing: Thing) -> tuple[int, str, str]:
-        return thing.stage, "thing", thing.link
 
     def clash(self, thing: Thing) -> str:
         return f"rename {thing.name}"
 
-    def signature(self, view: View, thorough: bool) -> dict[str, int]:
-        counts = {f"{thing.link} things": 0 for thing in self.there} if thorough else {"things": len(self.there)}
-        for thing in self.there if thorough else []:
-            counts[f"{thing.link} things"] += 1
+    def signature(self, view: View, wanted: list[Thing], thorough: bool) -> dict[str, int]:  # type: ignore[override]
+        return self.counted(self.there, thorough)
+
+    def tally(self, view: View, there: list[Thing]) -> dict[str, int]:  # type: ignore[override]
+        return self.counted(there, True)
+
+    def counted(self, there: list[Thing], thorough: bool) -> dict[str, int]:
+        counts = {"things": len(there)}
+        for thing in there if thorough else []:
+            counts[f"things {thing.link}"] = counts.get(f"things {thing.link}", 0) + 1
         return counts
 
 
-def use(monkeypatch: pytest.MonkeyPatch, *features: Lists) -> View:
-    monkeypatch.setattr(engine, "visible", lambda _: features)
-    return View()
+def use(monkeypatch: pytest.MonkeyPatch, *listed: Lists, whole: bool = True) -> View:
+    monkeypatch.setattr(features, "every", lambda: listed)
+    monkeypatch.setattr(features, "wanted", lambda config: listed)
+    return View(whole)
 
 
 def planned(view: View) -> list[str]:
@@ -116,7 +136,7 @@ def apply(view: View) -> tuple[list[Step], list[engine.Failure]]:
 
 
 def test_nothing_is_planned_where_what_is_there_is_what_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
-    view = use(monkeypatch, Lists([Thing("a"), Thing("b", value=3)], [Thing("b", value=3), Thing("a")]), Lists([], []))
+    view = use(monkeypatch, Lists([Thing("a"), Thing("b", value=3)], [Thing("b", value=3), Thing("a")]), Lists([], [], "none"))
     assert planned(view) == []
 
 
@@ -134,7 +154,7 @@ def test_additions_go_up_the_stages_and_removals_come_down_over_all_features(mon
         there = [Thing(f"t{stage}{letter}", stage) for stage in STAGES for letter in "ab"]
         chance.shuffle(wanted)
         chance.shuffle(there)
-        view = use(monkeypatch, Lists(wanted[:9], there[:5]), Lists(wanted[9:], there[5:]))
+        view = use(monkeypatch, Lists(wanted[:9], there[:5]), Lists(wanted[9:], there[5:], "others"))
         steps = planned(view)
         assert [step[:5] for step in steps] == ["add w" for _ in wanted] + ["remov" for _ in there]
         assert [int(step[5]) for step in steps[:16]] == sorted(2 * list(STAGES))
@@ -164,14 +184,14 @@ def test_of_several_in_one_place_the_right_one_stays_and_the_others_go(monkeypat
     assert feature.there == [Thing("a", value=1)]
 
 
-def test_after_it_was_applied_nothing_is_left_and_the_memory_of_before_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_it_was_applied_nothing_is_left_and_what_was_read_before_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     feature = Lists([Thing("a", LOOKUP), Thing("b", value=2)], [Thing("b", value=1), Thing("c")])
     view = use(monkeypatch, feature)
     made, failures = apply(view)
     assert feature.done == ["change b", "add a", "remove c"]
     assert ([step.object.name for step in made], failures) == (["b", "a", "c"], [])
+    assert view.read == {}
     assert planned(view) == []
-    assert view.memo == {}
     assert view.facts.looks == 1
 
 
@@ -258,14 +278,56 @@ def test_the_steps_can_be_had_as_commands_in_their_order(monkeypatch: pytest.Mon
 
 def test_what_was_done_is_counted_by_link_and_noun(monkeypatch: pytest.MonkeyPatch) -> None:
     view = use(monkeypatch, Lists([Thing("a"), Thing("b"), Thing("c", link="cable")], [Thing("d", link="")]))
-    assert engine.counts(view, engine.plan(view)) == {"dsl": "2 things", "cable": "1 thing", "": "1 thing"}  # type: ignore[arg-type]
-    assert engine.counts(view, []) == {}  # type: ignore[arg-type]
+    assert engine.counts(engine.plan(view)) == {"dsl": "2 things", "cable": "1 thing", "": "1 thing"}  # type: ignore[arg-type]
+    assert engine.counts([]) == {}
 
 
-def test_the_signature_is_that_of_all_features(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_nobody_has_to_read_of_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = Thing("a")
+    silent.size = 0
+    view = use(monkeypatch, Lists([silent, Thing("b", link="cable")], []))
+    assert engine.counts(engine.plan(view)) == {"cable": "1 thing"}  # type: ignore[arg-type]
+
+
+def test_the_signature_is_that_of_all_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
     view = use(monkeypatch, Lists([], [Thing("a"), Thing("b"), Thing("c", link="cable")]))
-    assert engine.signature(view, thorough=True) == "cable things=1,dsl things=2"  # type: ignore[arg-type]
-    assert engine.signature(view, thorough=False) == "things=3"  # type: ignore[arg-type]
+    assert engine.signature(view, thorough=True) == {"things": 3, "things cable": 1, "things dsl": 2}  # type: ignore[arg-type]
+    assert engine.signature(view, thorough=False) == {"things": 3}  # type: ignore[arg-type]
+
+
+def test_two_features_want_objects_of_one_kind_and_neither_takes_the_others_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = Lists([Thing("a"), Thing("b")], [Thing("b"), Thing("old")])
+    second = Lists([Thing("c")], [], "second")
+    second.KINDS = (kind,)
+    for thing in second.wanted:
+        thing.kind = kind
+    view = use(monkeypatch, kind, second)
+    assert planned(view) == ["add a", "add c", "remove old"]
+    apply(view)
+    assert planned(view) == [] and sorted(thing.name for thing in kind.there) == ["a", "b", "c"]
+
+
+def test_an_event_leaves_alone_what_belongs_to_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for whole, steps in ((False, ["add a"]), (True, ["add a", "add m"])):
+        view = use(monkeypatch, Lists([Thing("a"), Thing("m", link=MACHINE)], []), whole=whole)
+        assert planned(view) == steps
+
+
+def test_certified_is_what_was_compared_of_others_and_what_was_read_again_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Someone takes one of cable's things while dsl's run is at work: the next run has to find that."""
+    others = [Thing("x", link="cable"), Thing("y", link="cable")]
+    kind = Lists([Thing("a"), Thing("b")], [Thing("old")])
+    view = use(monkeypatch, kind, whole=False)
+    numbers = engine.Numbers()
+    numbers.all = kind.counted(kind.there + others, True)
+    steps = engine.plan(view, numbers)  # type: ignore[arg-type]
+    others.pop()
+    engine.apply(view, steps)  # type: ignore[arg-type]
+    assert engine.plan(view, numbers) == []  # type: ignore[arg-type]
+    assert numbers.certified(thorough=True) == "things=4,things cable=2,things dsl=2"
+    assert numbers.certified(thorough=False) == "things=4"
 
 
 def test_killed_at_any_step_and_run_again_it_ends_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,13 +357,12 @@ def test_killed_at_any_step_and_run_again_it_ends_the_same(monkeypatch: pytest.M
         assert sorted(thing.name for thing in feature.there) == sorted(thing.name for thing in feature.wanted)
 
 
-def test_every_visible_feature_gives_what_the_contract_says() -> None:
-    from multihook.features import visible
-
-    features = visible(View())
-    assert [feature.NAME for feature in features] == ["snat", "routing", "sysctls", "connections", "glftpd"]
-    for feature, name in itertools.product(
-        features, ("desired", "actual", "add", "change", "remove", "commands", "place", "clash", "signature")
-    ):
-        assert callable(getattr(feature, name))
+def test_every_feature_and_every_kind_gives_what_the_contract_says() -> None:
+    every = features.every()
+    assert [feature.NAME for feature in every] == ["snat", "routing", "sysctls", "connections", "glftpd"]
+    for feature, name in itertools.product(every, ("is_wanted", "desired")):
         assert getattr(feature, name).__doc__
+    kinds = {kind for feature in every for kind in feature.KINDS}
+    assert len({kind.NAME for kind in kinds}) == len(kinds) == 7
+    for kind, name in itertools.product(kinds, ("read", "add", "remove", "commands")):
+        assert name in vars(type(kind)) and getattr(kind, name).__doc__

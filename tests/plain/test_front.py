@@ -8,14 +8,14 @@ from told import bound
 
 from multihook import front
 from multihook.address import INET
-from multihook.kernel import routes, rules
+from multihook.kernel import precedence, routes, rules
 
 WIREGUARD = {"inverted": True, "mark": (51820, 0xFFFFFFFF)}
 
 
 def in_front(kernel: Painted) -> list[str]:
-    found = rules.Dump(kernel.door(), INET).foreign_before(OURS, 8000)
-    return [rule.text() for rule in found if rule.catches_everything()]
+    found = precedence.before(rules.Dump(kernel.door(), INET), OURS, 8000)
+    return [rule.text() for rule in found if precedence.catches_everything(rule)]
 
 
 @pytest.mark.parametrize("rule, taken", [
@@ -75,9 +75,9 @@ def test_ours_are_not_read_to_find_it(monkeypatch: pytest.MonkeyPatch) -> None:
     kernel.rule(32766, 254, protocol=2)
     dump = rules.Dump(kernel.door(), INET)
     read = []
-    real = rules._parse
-    monkeypatch.setattr(rules, "_parse", lambda message: read.append(1) or real(message))
-    assert dump.foreign_before(OURS, 8000)[0].table == 255
+    real = rules.parse
+    monkeypatch.setattr(precedence, "parse", lambda message: read.append(1) or real(message))
+    assert precedence.before(dump, OURS, 8000)[0].table == 255
     assert len(read) == 1
 
 
@@ -143,7 +143,7 @@ def test_a_whole_run_says_it_too_and_nothing_is_done_to_it(machine: Machine) -> 
     machine.kernel.route("default", "eth1", via="198.51.100.1")
     machine.sync()
     assert len(warnings(machine)) == 1
-    assert any(one.startswith(b"\x02") and rules._parse(one).priority == 6999 for one in machine.kernel.rules)
+    assert any(one.startswith(b"\x02") and rules.parse(one).priority == 6999 for one in machine.kernel.rules)
 
 
 def test_without_a_link_it_is_in_front_of_nothing(machine: Machine) -> None:

@@ -5,6 +5,7 @@ import os
 import random
 import subprocess
 from collections.abc import Callable
+from errno import EACCES
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ import pytest
 from painted_kernel import Painted
 from painted_view import lease, view_of
 
-from multihook import engine, files, journal
-from multihook.features import View, glftpd
+from multihook import blocks, edits, engine, features, files, journal
+from multihook.address import parse
+from multihook.blocks import Block, Frame, Include
+from multihook.features import glftpd
+from multihook.view import View
 
 ONE, TWO, NEW = "203.0.113.45", "198.51.100.7", "203.0.113.77"
 LINKS = "[link.dsl]\ninterface = 'ppp0'\ntable = 200\n[link.cable]\ninterface = 'eth1'\ntable = 201\n"
@@ -29,6 +33,7 @@ def framed(*blocks: str, lan: str = "10.* 192.168.*") -> bytes:
     return f"{BEGIN}ifip {lan}\nelseip\n{''.join(blocks)}endifip\n# multihook: end\n".encode()
 
 
+TWO_PAIRS = [(name, parse(address) or b"", name) for name, address in (("cable", TWO), ("dsl", ONE))]
 BOTH = framed(block("cable", TWO), block("dsl", ONE))
 
 
@@ -41,11 +46,11 @@ class Site:
         self.config, self.multilink = self.etc / "glftpd.conf", self.etc / "multilink.conf"
         self.config.write_bytes(THEIRS)
         self.notes = root / "var/glftpd"
-        monkeypatch.setattr(glftpd, "GLFTPD", str(self.notes))
-        monkeypatch.setattr(glftpd, "VAR", str(root / "var"))
-        monkeypatch.setattr(glftpd, "_USUAL", (str(self.config), str(self.multilink)))
+        monkeypatch.setattr(edits, "GLFTPD", str(self.notes))
+        monkeypatch.setattr(edits, "VAR", str(root / "var"))
+        monkeypatch.setattr(blocks, "_USUAL", (str(self.config), str(self.multilink)))
         monkeypatch.setattr(journal, "write", lambda priority, line: None)
-        monkeypatch.setattr(engine, "visible", lambda view: [glftpd])
+        monkeypatch.setattr(features, "KEYS", {"glftpd": "glftpd"})
         self.addresses = {"dsl": ONE, "cable": TWO}
         self.lan = '["10.*", "192.168.*"]'
         self.is_configured = True
@@ -413,7 +418,9 @@ def test_symbolic_links_stay_and_their_target_is_replaced(site: Site) -> None:
 
 
 def said(site: Site) -> list[str]:
-    return engine.remarks(site.view())
+    view = site.view()
+    engine.plan(view)
+    return engine.remarks(view)
 
 
 def replace_by_folder(path: Path) -> None:
@@ -553,6 +560,8 @@ def test_a_private_address_is_said(site: Site) -> None:
     site.addresses = {"dsl": ONE, "cable": "192.168.1.7"}
     (line,) = said(site)
     assert line.startswith("cable: 192.168.1.7 is private")
+    site.is_configured = False
+    assert said(site) == []
 
 
 @pytest.mark.fault("F72")
@@ -565,11 +574,78 @@ def test_a_failure_at_any_step_leaves_the_file_as_it_was_and_no_other(
 
     site.multilink.write_bytes(b"theirs\n")
     before = site.files()
-    monkeypatch.setattr(glftpd if call == "link" else files, call, refuse)
+    monkeypatch.setattr(edits if call == "link" else files, call, refuse)
     failures = site.run()
     assert failures and all("Read-only file system" in line for line in failures)
     assert site.files() == before
     monkeypatch.undo()
+
+
+# --- what the engine is told ---
+
+
+def test_what_should_be_there_follows_from_configuration_and_links_alone(site: Site) -> None:
+    names = (str(site.config), str(site.multilink))
+    patterns = [b"10.*", b"192.168.*"]
+    right = [Frame(names[1], patterns), *(Block(names[1], *of_it) for of_it in TWO_PAIRS), Include(*names)]
+    assert glftpd.desired(site.view()) == right
+    replace_by_folder(site.config)
+    replace_by_fifo(site.multilink)
+    assert glftpd.desired(site.view()) == right
+    assert glftpd.desired(site.view("dsl")) == [right[0], right[2], right[3]]
+    assert blocks.KIND.possible(site.view(), right) == []
+
+
+def test_a_block_is_its_links_or_left_over(site: Site) -> None:
+    site.in_line()
+    content = framed(block("cable", TWO), block("dsl", ONE), block("former", NEW), block("other", NEW))
+    site.multilink.write_bytes(content)
+    view = site.view()
+    view.others = {203: "other", "eth7": "other"}
+    there = [one for one in blocks.KIND.read(view, []) if isinstance(one, Block)]
+    assert [(one.name, one.link) for one in there] == [
+        ("cable", "cable"), ("dsl", "dsl"), ("former", ""), ("other", "other"),
+    ]  # fmt: skip
+    assert {one.name for one in blocks.KIND.read(site.view("dsl"), []) if isinstance(one, Block)} == {"dsl"}
+
+
+def test_blocks_are_counted_of_the_configured_file_alike_by_a_look_and_by_what_was_read(site: Site) -> None:
+    site.in_line()
+    old = site.multilink
+    site.multilink = site.etc / "other.conf"
+    for count in (0, 2):
+        view = site.view()
+        there = blocks.KIND.read(view, [])
+        assert sum(isinstance(one, Block) and one.multilink == str(old) for one in there) == 2 - count
+        assert blocks.KIND.signature(view, [], False) == blocks.KIND.tally(view, there) == {"glftpd": count}
+        site.in_line()
+    site.is_configured = False
+    assert blocks.KIND.signature(site.view(), [], True) == blocks.KIND.tally(site.view(), there) == {}
+
+
+def test_what_cannot_be_used_is_said_once_and_no_longer_than_it_is_so(site: Site) -> None:
+    site.config.unlink()
+    view = site.view()
+    engine.plan(view)
+    engine.plan(view)
+    assert len(engine.remarks(view)) == 1
+    site.config.write_bytes(THEIRS)
+    view.read.clear()
+    engine.plan(view)
+    assert engine.remarks(view) == []
+
+
+def test_a_file_that_only_root_may_read_is_nothing_to_say_to_others(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: str, limit: int) -> bytes:
+        raise PermissionError(EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(files, "read", refused)
+    monkeypatch.setattr(edits, "geteuid", lambda: 0)
+    assert said(site) and all("Permission denied" in line for line in said(site))
+    monkeypatch.setattr(edits, "geteuid", lambda: 4242)
+    assert said(site) == []
 
 
 # --- killed between any two steps ---
@@ -597,11 +673,12 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, number: int) -> list[str]:
     for name in ("rename", "posix_write", "fchmod", "fsync", "unlink", "mkdir"):
         guarded(files, name)
     for name in ("link", "unlink"):
-        guarded(glftpd, name)
+        guarded(edits, name)
     monkeypatch.setattr(files, "access", lambda path, mode: False)  # no process of that number
     return made
 
 
+@pytest.mark.thorough
 @pytest.mark.fault("F15", "F72")
 @pytest.mark.parametrize("direction", ["in", "out"])
 def test_killed_at_any_step_each_file_is_the_old_or_the_new_one_and_the_next_run_ends_it(
@@ -649,9 +726,30 @@ def test_killed_at_any_step_each_file_is_the_old_or_the_new_one_and_the_next_run
     assert steps > 5
 
 
+@pytest.mark.fault("F15")
+def test_what_a_killed_run_left_half_written_goes_with_the_next_change_and_with_a_sweep(site: Site) -> None:
+    def leave() -> list[Path]:
+        left = [path.with_name(f"{path.name}.99999999.new") for path in (site.config, site.multilink)]
+        for path in left:
+            path.write_bytes(b"half")
+        return left
+
+    theirs = site.etc / "glftpd.conf.new"
+    theirs.write_bytes(b"theirs\n")
+    left = leave()
+    site.in_line()
+    assert not any(path.exists() for path in left)
+    left = leave()
+    site.in_line()
+    assert all(path.exists() for path in left), "there was nothing to change"
+    blocks.sweep(site.view().config)
+    assert not any(path.exists() for path in left) and theirs.exists()
+
+
 # --- as text ---
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("end_of_line", [b"\n", b"\r\n"])
 @pytest.mark.parametrize("theirs", [b"", THEIRS, b"x\n#include MULTILINK\n include  MULTILINK \ny\xff", b"\n"])
 @pytest.mark.parametrize("had", [None, b"", b"old 'quoted' 100% \\ \xe9\x00\n"])
@@ -692,18 +790,11 @@ def test_the_commands_pasted_do_the_same(site: Site, end_of_line: bytes, theirs:
     for change in changes:
         change()
         if not site.is_configured:
-            glftpd._note_place(_configured(site))
+            edits.note_place((str(site.config), str(site.multilink)))
         paste()
         files_seen.append(site.files())
     for was, seen in zip(expected, files_seen, strict=True):
         assert seen == was
-
-
-def _configured(site: Site) -> View:
-    site.is_configured = True
-    view = site.view()
-    site.is_configured = False
-    return view
 
 
 def test_a_path_that_a_shell_would_read_otherwise_is_quoted(site: Site) -> None:

@@ -52,7 +52,7 @@ def fields(one: Lease | None) -> dict[str, object] | None:
 def test_a_record_comes_back_as_it_was_kept(folder: Path) -> None:
     for one in (full(), lease(), lease(link="a" * 16, interface="x" * 15), lease(ipparam="é ü", linkname="\\n\\0'\"")):
         leases.store(one)
-        assert fields(leases.load(one.link)) == fields(one)
+        assert fields(leases.load(one.link, INET)) == fields(one)
     assert folder.stat().st_mode & 0o7777 == 0o755
     assert (folder / "dsl.inet").stat().st_mode & 0o7777 == 0o644
 
@@ -67,14 +67,14 @@ def test_a_copy_says_the_same_and_stands_alone() -> None:
 
 
 def test_there_is_no_record_of_an_unknown_link(folder: Path) -> None:
-    assert leases.load("dsl") is None
-    assert (leases.names(), leases.load_all()) == ([], {})
+    assert leases.load("dsl", INET) is None
+    assert ([link for link, _ in leases.keys()], leases.load_all()) == ([], {})
     leases.store(full())
-    assert leases.load("cable") is None
-    assert (leases.names(), list(leases.load_all())) == (["dsl"], ["dsl"])
-    leases.forget("dsl")
-    leases.forget("dsl")
-    assert leases.names() == []
+    assert leases.load("cable", INET) is None
+    assert ([link for link, _ in leases.keys()], [link for link, _ in leases.load_all()]) == (["dsl"], ["dsl"])
+    leases.forget("dsl", INET)
+    leases.forget("dsl", INET)
+    assert [link for link, _ in leases.keys()] == []
 
 
 @pytest.mark.fault("F18")
@@ -83,7 +83,7 @@ def test_a_record_cut_off_at_any_byte_is_as_none(folder: Path) -> None:
     whole = (folder / "dsl.inet").read_bytes()
     for length in range(len(whole)):
         (folder / "dsl.inet").write_bytes(whole[:length])
-        assert leases.load("dsl") is None, whole[:length]
+        assert leases.load("dsl", INET) is None, whole[:length]
         assert leases.load_all() == {}
 
 
@@ -92,9 +92,9 @@ def test_a_record_with_any_line_missing_is_as_none(folder: Path) -> None:
     folder.mkdir()
     for number in range(len(lines)):
         (folder / "dsl.inet").write_text("".join(lines[:number] + lines[number + 1 :]))
-        assert leases.load("dsl") is None, lines[number]
+        assert leases.load("dsl", INET) is None, lines[number]
     (folder / "dsl.inet").write_text("".join(lines))
-    assert leases.load("dsl")
+    assert leases.load("dsl", INET)
 
 
 @pytest.mark.fault("F18")
@@ -116,9 +116,9 @@ def test_a_record_with_a_wrong_value_is_as_none(folder: Path, line: str, instead
     right = full().render()
     assert line in right
     (folder / "dsl.inet").write_text(right)
-    assert leases.load("dsl")
+    assert leases.load("dsl", INET)
     (folder / "dsl.inet").write_text(right.replace(line, instead))
-    assert leases.load("dsl") is None
+    assert leases.load("dsl", INET) is None
     assert leases.load_all() == {}
 
 
@@ -130,7 +130,7 @@ def test_a_record_with_any_byte_turned_never_makes_the_reader_fail(folder: Path)
         damaged = bytearray(whole)
         damaged[position] = chance.choice(b"\0\n 9-x\xff")
         (folder / "dsl.inet").write_bytes(damaged)
-        found = leases.load("dsl")
+        found = leases.load("dsl", INET)
         assert found is None or found.link == "dsl"
 
 
@@ -139,32 +139,32 @@ def test_a_record_that_is_not_ours_to_believe_is_as_none(folder: Path, monkeypat
     leases.store(full())
     path = folder / "dsl.inet"
     path.chmod(0o666)
-    assert leases.load("dsl") is None
+    assert leases.load("dsl", INET) is None
     path.chmod(0o644)
     path.rename(folder / "elsewhere")
     path.symlink_to("elsewhere")
-    assert leases.load("dsl") is None
+    assert leases.load("dsl", INET) is None
     path.unlink()
     os.mkfifo(path)
-    assert leases.load("dsl") is None
+    assert leases.load("dsl", INET) is None
     path.unlink()
     path.mkdir()
-    assert leases.load("dsl") is None
+    assert leases.load("dsl", INET) is None
     path.rmdir()
     (folder / "elsewhere").rename(path)
-    assert leases.load("dsl")
+    assert leases.load("dsl", INET)
     if os.geteuid() == 0:
         os.chown(path, 12345, 12345)
     else:
         monkeypatch.setattr(files, "geteuid", lambda: 12345)
-    assert leases.load("dsl") is None
+    assert leases.load("dsl", INET) is None
 
 
 def test_other_files_among_the_records_are_passed_over(folder: Path) -> None:
     leases.store(full())
     for name in ("dsl.inet.77.new", "README", ".inet", "x", "dsl.inet6"):
         (folder / name).write_text(full().render())
-    assert list(leases.load_all()) == ["dsl"]
+    assert [link for link, _ in leases.load_all()] == ["dsl"]
 
 
 def test_records_are_neither_kept_in_nor_read_through_a_folder_of_others(folder: Path, tmp_path: Path) -> None:

@@ -9,14 +9,14 @@ import pytest
 from painted_kernel import Painted, address
 from painted_view import configuration
 
-from multihook import leases, links, paths, survey
+from multihook import census, leases, links, paths
 from multihook.address import INET, is_link_name, text
 from multihook.leases import Lease
 from multihook.sources import CHECK, DOWN, UP, Event
 
 
 def lease(interface: str = "eth1", link: str = "x", **values: object) -> Lease:
-    made = Lease(link, interface)
+    made = Lease(link, interface, INET)
     for name, value in values.items():
         setattr(made, name, address(value) if name in ("address", "gateway") and isinstance(value, str) else value)
     return made
@@ -213,8 +213,8 @@ def surveyed(kernel: Painted, settings: str = "", *records: Lease) -> dict[str, 
     """{link: interface} of all links with an address that a look at everything finds, with these records."""
     for one in records:
         leases.store(one)
-    found = survey.of_everything(configuration(settings), kernel.door(), [])
-    return {name: one.interface for name, one in found.after.items() if one.address}
+    found = census.of_everything(configuration(settings), kernel.door(), [])
+    return {name: one.interface for (name, _), one in found.after.items() if one.address}
 
 
 @pytest.fixture
@@ -291,7 +291,7 @@ def test_an_address_on_two_interfaces_is_one_links_only_and_never_an_adopted_one
     kernel = machine()
     kernel.link("ppp9", "192.0.2.45 peer 192.0.2.1", ppp=True)
     settings = '[link.one]\ninterface = "ppp0"\ntable = 201\n[link.two]\ninterface = "ppp9"\ntable = 202\n'
-    found = survey.of_everything(configuration(settings), kernel.door(), [])
+    found = census.of_everything(configuration(settings), kernel.door(), [])
     shared = {link.name: [path.shared for path in link.paths.values()] for link in found.links}
     assert (shared["one"], shared["two"]) == ([False], [True])
     assert any("also that of one" in note for link in found.links for note in link.notes)
@@ -301,7 +301,7 @@ def test_an_address_on_two_interfaces_is_one_links_only_and_never_an_adopted_one
 
 
 def resolved(kernel: Painted, one: Lease | None, settings: str = "", name: str = "x") -> links.Link:
-    return links.resolve(name, 200, configuration(settings), one, kernel.facts())
+    return links.resolve(name, 200, configuration(settings), [one] if one else [], kernel.facts())
 
 
 def exit_of(link: links.Link) -> tuple[bool, str, bool]:
@@ -402,7 +402,7 @@ def test_what_is_odd_about_an_interface_is_noted() -> None:
     kernel = machine()
     kernel.set("eth1", group=7, carrier=False)
     link = resolved(kernel, lease(address="198.51.100.7", gateway="198.51.100.1"))
-    assert link.notes == ["interface group 7 is somebody else's; left alone", "no carrier"]
+    assert link.notes == ["interface group 7 is another program's; left alone", "no carrier"]
     (note,) = [one for one in resolved(machine(), lease(address="198.51.100.7", held=True)).notes if "by hand" in one]
     assert note == "down by hand; `multihook up eth1` takes it back"
 

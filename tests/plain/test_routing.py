@@ -8,17 +8,20 @@ from painted_view import bring_in_line, in_order, lease, view_of
 
 from multihook import engine, links, sources
 from multihook.address import INET, in_network, is_interface_name, text, why_unusable
-from multihook.features import Step, View, routing
+from multihook.features import routing
+from multihook.kernel import rules
 from multihook.kernel.routes import MAIN, UNREACHABLE, WORST_METRIC, Route
 from multihook.kernel.rules import NONE, Rule
+from multihook.kind import Step
 from multihook.leases import Lease
+from multihook.view import View
 
 pytestmark = pytest.mark.usefixtures("painted_names")
 
 
 def shown(view: View) -> list[str]:
     """All desired objects as commands; interfaces of routes by their number."""
-    return [line for thing in routing.desired(view) for line in routing.commands(view, Step(routing, None, thing))]  # type: ignore[arg-type]
+    return [line for thing in routing.desired(view) for line in thing.kind.commands(view, Step(None, thing))]
 
 
 def cable(kernel: Painted) -> None:
@@ -311,6 +314,7 @@ def any_lease(chance: random.Random, link: str, interface: str) -> Lease:
     return made
 
 
+@pytest.mark.thorough
 @pytest.mark.fault("F29")
 @pytest.mark.parametrize("seed", range(8))
 def test_whatever_records_and_kernel_say_only_right_objects_are_wanted(seed: int) -> None:
@@ -326,7 +330,7 @@ def test_whatever_records_and_kernel_say_only_right_objects_are_wanted(seed: int
         ]
         view = view_of(kernel, settings, *known, several=chance.random() < 0.8)
         objects = routing.desired(view)
-        guards = [thing.table for thing in objects if isinstance(thing, Route) and thing.kind == UNREACHABLE]
+        guards = [thing.table for thing in objects if isinstance(thing, Route) and thing.type == UNREACHABLE]
         assert sorted(guards) == [200, 201, 202]
         by_table = {link.table: link for link in view.links}
         for thing in objects:
@@ -374,7 +378,7 @@ def check_rule(rule: Rule, view: View, by_table: dict[int, links.Link]) -> None:
 def check_route(route: Route, by_table: dict[int, links.Link]) -> None:
     assert route.protocol == OURS
     link = by_table[route.table]
-    if route.kind == UNREACHABLE:
+    if route.type == UNREACHABLE:
         assert (route.prefixlen, route.metric, route.oif) == (0, WORST_METRIC, 0)
         return
     assert link.interface and route.oif == link.interface.index
@@ -678,7 +682,7 @@ def test_an_events_run_looks_at_the_objects_of_its_own_links_only() -> None:
     complete = kernel.picture()
     view = view_of(kernel, settings, *known, whole=False, only="l2", former=("198.51.2.7",))
     assert engine.plan(view) == []
-    assert {rule.table for rule in routing.actual(view) if isinstance(rule, Rule)} == {302, MAIN}
+    assert {rule.table for rule in rules.KIND.read(view, [])} == {302, MAIN}
     # its own damage is seen, that of others is not
     kernel.rules = [one for one in kernel.rules if pack("198.51.2.7") not in one and pack("198.51.3.7") not in one]
     view = view_of(kernel, settings, *known, whole=False, only="l2", former=("198.51.2.7",))
@@ -711,7 +715,7 @@ def test_what_somebody_takes_away_shows_in_the_signature_and_foreign_objects_do_
     known = lease("cable", "eth1", address="198.51.100.7", gateway="198.51.100.1")
     bring_in_line(view_of(kernel, CABLE, known))
 
-    def signature(thorough: bool) -> str:
+    def signature(thorough: bool) -> dict[str, int]:
         return engine.signature(view_of(kernel, CABLE, known), thorough=thorough)
 
     before = signature(True), signature(False)
@@ -740,7 +744,7 @@ def test_counts_of_what_was_done_are_by_link_and_noun() -> None:
     kernel = Painted()
     cable(kernel)
     view = view_of(kernel, CABLE, lease("cable", "eth1", address="198.51.100.7", gateway="198.51.100.1"))
-    assert engine.counts(view, engine.plan(view)) == {"cable": "3 rules, 3 routes, 1 group"}
+    assert engine.counts(engine.plan(view)) == {"cable": "3 rules, 3 routes, 1 group"}
 
 
 def test_an_object_that_went_by_itself_is_as_good_as_removed() -> None:

@@ -12,10 +12,12 @@ from painted_kernel import Painted, pack
 from painted_machine import Machine
 from painted_view import lease, view_of
 
-from multihook import engine, files, run
+from multihook import census, engine, files, oldvalues
 from multihook.address import INET
-from multihook.features import GUARD, LOOKUP, SETTING, Step, View, sysctls
+from multihook.features import sysctls
 from multihook.kernel import sysctl
+from multihook.kind import GUARD, LOOKUP, SETTING, Step
+from multihook.view import View
 
 pytestmark = pytest.mark.usefixtures("painted_names")
 
@@ -54,14 +56,14 @@ def knobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Knobs:
     made = Knobs(tmp_path / "ipv4")
     monkeypatch.setattr(sysctl, "SYSCTL_IPV4", str(made.root))
     for name in ("RUN", "PRIVATE", "SYSCTLS"):
-        monkeypatch.setattr(sysctls, name, str(tmp_path / name))
+        monkeypatch.setattr(oldvalues, name, str(tmp_path / name))
     os.umask(0o022)
     return made
 
 
 def wanted(view: View) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
-    for one in sysctls.desired(view):
+    for one in sysctl.KIND.possible(view, sysctls.desired(view)):
         assert one.value == {**OURS, ICMP: 1}[one.option]
         found.setdefault(one.interface, set()).add(one.option)
     return found
@@ -107,6 +109,10 @@ def test_what_is_wanted_of_a_card(knobs: Knobs, whole: bool) -> None:
     kernel.set("eth2", group=109)
     second = lease("b", "eth2", address="198.51.100.8")
     assert of(kernel, TWO, A, second) == {*CARD, "arp_filter"}
+    # Another program's group: the other link's rules do not leave out what main has by this interface.
+    kernel.set("eth1", group=5)
+    assert of(kernel, TWO, A, second) == CARD
+    kernel.set("eth1", group=0)
     # Not while that is held out, or down with another address there: but it is still not a stranger.
     kernel.set("eth2", group=0)
     held = second.copy()
@@ -139,11 +145,8 @@ def test_an_option_that_this_kernel_has_not_is_not_wanted(knobs: Knobs) -> None:
     assert wanted(view_of(kernel, TWO, A, B)) == {"eth1": CARD - {"src_valid_mark"}}
 
 
-def test_only_arp_filter_waits_for_the_rules(knobs: Knobs) -> None:
-    kernel = Painted()
-    cards(kernel)
-    view = view_of(kernel, TWO, A, B)
-    stages = {option: sysctls.place(view, sysctls.Setting("eth1", 2, option, 1))[0] for option in OURS}
+def test_only_arp_filter_waits_for_the_rules() -> None:
+    stages = {option: sysctl.Setting("eth1", 2, option, 1).stage for option in OURS}
     assert stages.pop("arp_filter") == SETTING > LOOKUP
     assert set(stages.values()) == {GUARD}
 
@@ -203,14 +206,36 @@ def test_overlapping_is_as_the_masks_say() -> None:
 )  # fmt: skip
 def test_a_damaged_record_is_as_none(content: str) -> None:
     with pytest.raises(ValueError):
-        sysctls._parse(content.encode("latin-1"), 2)
+        oldvalues.parse(content.encode("latin-1"), 2, OURS)
 
 
 def test_a_record_of_another_interface_or_of_nonsense_says_nothing() -> None:
     good = b"multihook sysctls 1\nindex 2\nrp_filter 1\nforwarding 1\narp_filter x\narp_ignore -1\nend\n"
-    assert sysctls._parse(good, 2) == {"rp_filter": 1}
-    assert sysctls._parse(good, 3) == {}
-    assert sysctls._parse(b"multihook sysctls 1\nrp_filter 1\nend\n", 2) == {}
+    assert oldvalues.parse(good, 2, OURS) == {"rp_filter": 1}
+    assert oldvalues.parse(good, 3, OURS) == {}
+    assert oldvalues.parse(b"multihook sysctls 1\nrp_filter 1\nend\n", 2, OURS) == {}
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_is_read_adds_up_to_the_signature(knobs: Knobs, whole: bool) -> None:
+    """Else an event would look at everything for nothing, or not see what it has to."""
+    for name, value in (("eth1", 2), ("eth2", 1), ("wan9", 2)):
+        knobs.interface(name, rp_filter=value)
+    kernel = Painted()
+    cards(kernel)
+    kernel.link("wan9")
+    view = view_of(kernel, TWO, A, B, whole=whole, only="" if whole else "a")
+    before = {"rp_filter": 0}
+    oldvalues.store("eth1", view.facts.interfaces["eth1"].index, before)
+    oldvalues.store("eth2", 7777, before)  # of another interface that had the name
+    oldvalues.store("wan9", 7777, before)  # that of a link which is no more
+    oldvalues.store("", 0, {ICMP: 0})
+    read = sysctl.KIND.read(view, sysctl.KIND.possible(view, sysctls.desired(view)))
+    assert {one.interface for one in read} == ({"eth1", "eth2", ""} if whole else {"eth1"})
+    signature = sysctl.KIND.signature(view, [], True)
+    assert signature == {"sysctl eth1": 2, "sysctl eth2": 1, "sysctl wan9": 2}
+    assert sysctl.KIND.tally(view, read) == (signature if whole else {"sysctl eth1": 2})
+    assert sysctl.KIND.signature(view, [], False) == {}
 
 
 OLD = {"eth1": {"rp_filter": 1, "arp_announce": 1}, "eth2": {"src_valid_mark": 1, "rp_filter": 2}}
@@ -248,6 +273,7 @@ def test_what_was_there_comes_back(machine: Machine) -> None:
     assert end(machine, knobs) == (OLD_ONES["eth1"], OLD_ONES["eth2"])
 
 
+@pytest.mark.thorough
 @pytest.mark.fault("F15")
 def test_killed_at_any_step_it_ends_the_same_and_all_comes_back(machines: Callable[[], Machine]) -> None:
     """Also between the record and the value, in both directions."""
@@ -269,7 +295,7 @@ def test_killed_at_any_step_it_ends_the_same_and_all_comes_back(machines: Callab
         with pytest.MonkeyPatch.context() as patches:
             patches.setattr(sysctl, "put", step(sysctl.put))
             patches.setattr(files, "rename", step(files.rename))
-            patches.setattr(sysctls, "remove_file", step(sysctls.remove_file))
+            patches.setattr(oldvalues, "remove", step(oldvalues.remove))
             for action in (one.sync, partial(end, one, knobs)):
                 try:
                     action()
@@ -287,14 +313,14 @@ def test_a_record_that_cannot_be_written_is_said_once_and_the_values_are_set(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     knobs = start(machine)
-    real = sysctls.replace
+    real = oldvalues.replace
 
     def full(path: str, *more: object) -> None:
-        if path.startswith(sysctls.SYSCTLS):
+        if path.startswith(oldvalues.SYSCTLS):
             raise OSError(28, "No space left on device", path)
         real(path, *more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(sysctls, "replace", full)
+    monkeypatch.setattr(oldvalues, "replace", full)
     outcome = machine.sync()
     assert knobs.of("eth1") == knobs.of("eth2") == OURS and outcome.failures == []
     assert len(outcome.warnings) == 1 and outcome.warnings[0].startswith("state is not saved: ")
@@ -320,15 +346,15 @@ def test_a_value_that_somebody_changed_is_not_put_back(machine: Machine) -> None
     knobs = start(machine)
     machine.sync()
     knobs.put("eth1", "rp_filter", 0)
-    view = run.survey.of_everything(machine.config, machine.kernel.door(), []).view(machine.kernel.door(), None)
+    view = census.of_everything(machine.config, machine.kernel.door(), []).view(machine.kernel.door(), None)
     (line,) = engine.commands(view, engine.plan(view))
     assert line == "sysctl -qw net.ipv4.conf.eth1.rp_filter=2"
     assert end(machine, knobs)[0] == {"arp_announce": 1}
 
 
 def test_a_step_that_only_keeps_the_record_is_no_command() -> None:
-    old, new = sysctls.Setting("eth1", 2, "rp_filter", 2, is_kept=False), sysctls.Setting("eth1", 2, "rp_filter", 2)
+    old, new = sysctl.Setting("eth1", 2, "rp_filter", 2, is_kept=False), sysctl.Setting("eth1", 2, "rp_filter", 2)
     assert old != new
-    assert sysctls.commands(None, Step(sysctls, old, new)) == []  # type: ignore[arg-type]
-    sysctls_old = sysctls.Setting("eth1", 2, "rp_filter", 2, before=2)
-    assert sysctls.commands(None, Step(sysctls, sysctls_old, None)) == []  # type: ignore[arg-type]
+    assert sysctl.KIND.commands(None, Step(old, new)) == []  # type: ignore[arg-type]
+    unchanged = sysctl.Setting("eth1", 2, "rp_filter", 2, before=2)
+    assert sysctl.KIND.commands(None, Step(unchanged, None)) == []  # type: ignore[arg-type]

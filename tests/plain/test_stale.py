@@ -14,10 +14,10 @@ from painted_machine import Machine
 from ppp_and_cable import TWO
 from told import ip_down, ip_up
 
-from multihook import engine, files, spool
-from multihook.features import connections
-from multihook.kernel import conntrack, nftables
+from multihook import departed, files, spool
+from multihook.kernel import conntrack, nftables, stale
 from multihook.kernel.rtnetlink import Refused
+from multihook.kind import Step
 
 GET, DELETE, NEW = 0x101, 0x102, 0x100
 LAN, FAR, A, B, OTHER = "192.168.1.10", "198.18.0.1", "203.0.113.45", "203.0.113.77", "203.0.113.99"
@@ -214,7 +214,7 @@ class Tracked:
 
     @property
     def notes(self) -> str:
-        path = Path(connections.CONNECTIONS)
+        path = Path(departed.CONNECTIONS)
         return path.read_text() if path.exists() else ""
 
 
@@ -261,6 +261,15 @@ def test_they_wait_for_a_link_that_can_take_them(tracked: Tracked) -> None:
     assert tracked.table.entries == list(KEPT) and tracked.notes == ""
 
 
+def test_another_link_takes_them_in_the_event_of_the_one_that_lost_them(tracked: Tracked) -> None:
+    tracked.machine.kernel.link("eth1", "198.51.100.7/24")
+    tracked.machine.kernel.route("default", "eth1", via="198.51.100.1")
+    tracked.up(A)
+    tracked.machine.sync()
+    tracked.down(A)
+    assert tracked.table.entries == list(KEPT) and tracked.notes == ""
+
+
 def test_the_same_address_keeps_them(tracked: Tracked) -> None:
     tracked.up(A)
     tracked.down(A)
@@ -283,7 +292,7 @@ def test_nothing_tracked_and_no_connection_tracking_ask_nothing(tracked: Tracked
 
 
 def test_a_refusal_is_one_line_and_the_link_is_right(tracked: Tracked, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "geteuid", lambda: 0)
+    monkeypatch.setattr(stale, "geteuid", lambda: 0)
     tracked.up(A)
     tracked.readdress(A, B)
     tracked.table.permits = False
@@ -299,7 +308,7 @@ def test_a_note_that_cannot_be_written_is_said_and_the_run_ends(tracked: Tracked
     def full(path: str, *more: object) -> None:
         raise OSError(28, "No space left on device", path)
 
-    monkeypatch.setattr(connections, "replace", full)
+    monkeypatch.setattr(departed, "replace", full)
     tracked.machine.log.clear()
     tracked.down(A)
     assert any("state is not saved: " in line for line in tracked.machine.log)
@@ -317,7 +326,7 @@ def forks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return {kind: entries[:1] for kind, entries in found.items()}, until == FOREVER or not any(found.values())
 
     monkeypatch.setattr(conntrack, "translated", some)
-    monkeypatch.setattr(connections, "fork", lambda: made.append(1) or 4711)
+    monkeypatch.setattr(stale, "fork", lambda: made.append(1) or 4711)
     return made
 
 
@@ -329,6 +338,18 @@ def test_what_there_is_no_time_for_is_noted_and_left_to_a_child(tracked: Tracked
     assert forks == [1] and f"dsl {A}" in tracked.notes
     assert len(tracked.table.entries) == len(KEPT) + 1
     assert len(tracked.machine.log) == 1 and "2 connections; " in tracked.machine.log[0]
+
+
+def test_where_a_run_finds_none_in_time_all_is_left_to_a_child(
+    tracked: Tracked, forks: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conntrack, "translated", lambda door, address, until: ({SRC_NAT: [], DST_NAT: []}, False))
+    tracked.up(A)
+    tracked.readdress(A, B)
+    tracked.machine.log.clear()
+    tracked.machine.drain(ip_up("ppp0", B))
+    assert forks == [1] and f"dsl {A}" in tracked.notes and len(tracked.table.entries) == len(KEPT) + 3
+    assert len(tracked.machine.log) == 1 and "connection" not in tracked.machine.log[0]
 
 
 def test_where_the_child_was_killed_the_next_run_goes_on(tracked: Tracked, forks: list[int]) -> None:
@@ -351,7 +372,7 @@ def test_where_there_can_be_no_child_the_next_run_goes_on(
     def full() -> int:
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
-    monkeypatch.setattr(connections, "fork", full)
+    monkeypatch.setattr(stale, "fork", full)
     tracked.up(A)
     tracked.readdress(A, B)
     for _ in range(3):
@@ -362,27 +383,32 @@ def test_where_there_can_be_no_child_the_next_run_goes_on(
 def test_the_child_takes_all_of_them_and_only_one_child_does(tracked: Tracked) -> None:
     spool.prepare()
     door = tracked.machine.kernel.door()
-    lock = Path(f"{connections.CONNECTIONS}.lock").open("w")
+    lock = Path(f"{stale.CONNECTIONS}.lock").open("w")
     flock(lock, LOCK_EX)
     with pytest.raises(BlockingIOError):
-        connections._finish(door, pack(A))
+        stale._finish(door, pack(A))
     assert len(tracked.table.entries) == len(KEPT) + 3
     lock.close()
-    connections._finish(door, pack(A))
+    stale._finish(door, pack(A))
     assert tracked.table.entries == list(KEPT)
 
 
 @pytest.mark.fault("F18")
 @pytest.mark.parametrize(
-    "content", ["", "nonsense", "multihook connections 1\ndsl 203.0.113.45\n", "multihook connections 1\ndsl x\nend\n"]
-)
+    "content",
+    [
+        "", "nonsense", "multihook connections 1\ndsl 203.0.113.45\n", "multihook connections 1\ndsl x\nend\n",
+        "multihook connections 1\ndsl 127.0.0.1\nend\n", "multihook connections 1\nd/l 203.0.113.45\nend\n",
+    ],
+)  # fmt: skip
 def test_damaged_notes_are_none(tracked: Tracked, content: str) -> None:
     tracked.machine.sync()
-    Path(connections.CONNECTIONS).write_text(content)
-    Path(connections.CONNECTIONS).chmod(0o600)
-    assert connections._notes() == []
+    Path(departed.CONNECTIONS).write_text(content)
+    Path(departed.CONNECTIONS).chmod(0o600)
+    assert departed.noted() == {}
 
 
+@pytest.mark.thorough
 @pytest.mark.fault("F15")
 def test_killed_anywhere_the_next_run_forgets_the_same(machines: Callable[[], Machine]) -> None:
     """Lost, noted, stored, deleted, note taken away: killed before each of these, and then an event of the link."""
@@ -424,9 +450,8 @@ def test_killed_anywhere_the_next_run_forgets_the_same(machines: Callable[[], Ma
 
 
 def test_the_commands_are_those_of_conntrack() -> None:
-    stale = connections.Stale("dsl", pack(A), conntrack.SNAT, [b""])
-    other = connections.Stale("dsl", pack(A), conntrack.DNAT, [b""])
-    steps = [engine.Step(connections, one, None) for one in (stale, other, connections.Note("dsl", pack(A)))]
-    assert [connections.commands(None, step) for step in steps] == [  # type: ignore[arg-type]
+    ways = [stale.Stale(pack(A), translation, [b""]) for translation in (conntrack.SNAT, conntrack.DNAT)]
+    steps = [Step(one, None) for one in (*ways, stale.Note(pack(A), "dsl"))]
+    assert [stale.KIND.commands(None, step) for step in steps] == [  # type: ignore[arg-type]
         [f"conntrack -D --src-nat {A}"], [f"conntrack -D --orig-dst {A} --dst-nat"], [],
     ]  # fmt: skip

@@ -12,7 +12,7 @@ from multihook import checks
 from multihook import run as multihook_run
 from multihook.checks import machine as checked
 from multihook.command import console, doctor, group, hands, status
-from multihook.kernel import facts, rules
+from multihook.kernel import interfaces, rules
 from multihook.sources import CHECK, Event
 
 
@@ -20,7 +20,7 @@ from multihook.sources import CHECK, Event
 def shown(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Machine:
     """Two links are up, and `multihook status` looks at this machine."""
     both_up(machine)
-    for module in (status, facts):
+    for module in (status, interfaces):
         monkeypatch.setattr(module, "name_of", machine.kernel.name)
     for module in (status, checked):
         monkeypatch.setattr(module, "Door", machine.kernel.door)
@@ -50,7 +50,7 @@ def test_a_foreign_rule_by_which_main_comes_first_is_remarked(shown: Machine) ->
 @pytest.fixture
 def rule(shown: Machine) -> bytes:
     """One of our rules, which is missing now."""
-    ours = next(one for one in shown.kernel.rules if rules._parse(one).priority == 7400)
+    ours = next(one for one in shown.kernel.rules if rules.parse(one).priority == 7400)
     shown.kernel.rules.remove(ours)
     return ours
 

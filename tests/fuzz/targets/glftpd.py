@@ -8,8 +8,8 @@ import shlex
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from multihook.features import glftpd
-from multihook.features.glftpd import Found, Multilink
+from multihook import multilink
+from multihook.multilink import Multilink
 from targets.surroundings import SEPARATOR
 
 BEGIN, END = b"# multihook: begin", b"# multihook: end"
@@ -26,22 +26,15 @@ def place(folder: Path) -> AbstractContextManager[None]:
 
 def run(data: bytes) -> None:
     """Both files."""
-    multilink, _, config = data.partition(SEPARATOR)
-    check_multilink(multilink)
+    blocks, _, config = data.partition(SEPARATOR)
+    check_multilink(blocks)
     check_config(config)
-    check_format(multilink)
-
-
-def found_with(content: bytes) -> Found:
-    """A file with this content, wherever it lies."""
-    found = Found.__new__(Found)
-    found.real, found.content, found.problem, found.is_hidden = MULTILINK, content, "", False
-    return found
+    check_format(blocks)
 
 
 def check_multilink(content: bytes) -> None:
     """Our part made anew, changed and taken out: the rest is as it was."""
-    known = Multilink(found_with(content))
+    known = Multilink(content)
     outside = outside_of(content)
     if outside is not None:
         assert known.has_marks and known.before + known.after == outside
@@ -53,21 +46,21 @@ def check_multilink(content: bytes) -> None:
     written = known.render()
     assert written.startswith(known.before) and written.endswith(known.after)
     assert known.exact == (written == content)
-    again = Multilink(found_with(written))
+    again = Multilink(written)
     assert (again.lan, again.blocks) == (known.lan, known.blocks), "our part reads otherwise than it was written"
     assert (again.before, again.after, again.exact) == (known.before, known.after, True)
-    assert glftpd._unframed(found_with(written)) == known.before + known.after
+    assert multilink.without_frame(written) == known.before + known.after
     check_change(written, known)
 
 
 def check_change(content: bytes, known: Multilink) -> None:
     """One link's block comes, changes and goes; the others' stay."""
-    changed = Multilink(found_with(content))
+    changed = Multilink(content)
     changed.blocks["cable"] = ADDRESS
-    with_block = Multilink(found_with(changed.render()))
+    with_block = Multilink(changed.render())
     assert with_block.blocks == {**known.blocks, "cable": ADDRESS} and with_block.lan == known.lan
     assert (with_block.before, with_block.after) == (known.before, known.after)
-    without = Multilink(found_with(glftpd._without_block(found_with(changed.render()), "cable")))
+    without = Multilink(multilink.without_block(changed.render(), "cable"))
     assert without.blocks == {name: one for name, one in known.blocks.items() if name != "cable"}
     lines = changed.region().split(b"\n")[:-1]
     is_dos = content.split(b"\n")[0].endswith(b"\r") and b"\n" in content
@@ -111,26 +104,25 @@ def is_left_of(rest: bytes, content: bytes) -> bool:
 
 def check_config(content: bytes) -> None:
     """The include line once, first; every other line as it was, in its order."""
-    found = found_with(content)
-    others = [line for line in found.lines if line.split()[:2] != INCLUDE.split()]
-    written = glftpd._with_include(found, MULTILINK)
-    first, *rest = found_with(written).lines
+    others = [line for line in multilink.lines_of(content) if line.split()[:2] != INCLUDE.split()]
+    written = multilink.with_include(content, MULTILINK)
+    first, *rest = multilink.lines_of(written)
     assert first.strip() == INCLUDE and first.endswith(b"\n") and rest == others
     assert first.endswith(b"\r\n") == content.split(b"\n")[0].endswith(b"\r") or b"\n" not in content
-    assert glftpd._with_include(found_with(written), MULTILINK) == written
-    assert glftpd._included(found_with(written), MULTILINK) is True
-    assert glftpd._without_include(found_with(written), MULTILINK) == b"".join(others)
-    assert (glftpd._included(found, MULTILINK) is None) == (len(others) == len(found.lines))
+    assert multilink.with_include(written, MULTILINK) == written
+    assert multilink.has_include(written, MULTILINK) is True
+    assert multilink.without_include(written, MULTILINK) == b"".join(others)
+    assert (multilink.has_include(content, MULTILINK) is None) == (len(others) == len(multilink.lines_of(content)))
 
 
 def check_format(content: bytes) -> None:
     """What a dry run prints for a shell gives the same bytes there, and is one word."""
-    shown = glftpd._format(content)
+    shown = multilink.printed(content)
     assert shown.isascii() and shown.isprintable() and "'" not in shown
     given = re.sub(rb"\\([0-7]{3}|[nr\\])|%%", lambda found: unescaped(found[0]), shown.encode())
     assert given == content, shown
     path = "/" + content[:LONGEST_PATH].decode("latin-1").replace("\0", "")
-    assert shlex.split(glftpd._quoted(path)) == [path]
+    assert shlex.split(multilink.quoted(path)) == [path]
 
 
 def unescaped(word: bytes) -> bytes:

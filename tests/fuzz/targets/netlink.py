@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from multihook.address import INET, INET6
-from multihook.kernel import conntrack, facts, nftables, routes, rtnetlink, rules
+from multihook.features import snat
+from multihook.kernel import conntrack, facts, nftables, precedence, routes, rtnetlink, rules
 from multihook.kernel.addresses import Address
 from multihook.kernel.interfaces import Interface, names_in_group, vrf_tables
 from multihook.kernel.nftables import Element
@@ -168,7 +169,7 @@ def facts_answers(data: bytes) -> None:
         for interface in found.interfaces.values():
             for route in found.main_by(interface, INET):
                 check_route(route)
-                assert route.oif == interface.index and route.kind == routes.UNICAST
+                assert route.oif == interface.index and route.type == routes.UNICAST
             found.default_by(interface, INET)
         assert all(isinstance(name, str) for name in names_in_group(door, OURS))
         assert all(0 < table < U32 for table in vrf_tables(door))
@@ -220,7 +221,7 @@ def rules_answers(data: bytes) -> None:
         ours = [rule for rule in listed if rule.protocol == OURS]
         found = dump.of_protocols(frozenset((OURS,)))
         assert all(rule in ours for rule in found) and dump.count(OURS) >= len(found)
-        in_front = dump.foreign_before(OURS, 8000)
+        in_front = precedence.before(dump, OURS, 8000)
         assert all(rule.priority < 8000 for rule in in_front)
 
 
@@ -228,8 +229,8 @@ def check_rule(rule: Rule) -> None:
     """It can be written again and shown in the words of ip(8), and it is clear what it takes."""
     text = rule.text()
     assert "\n" not in text or "\n" in rule.iif + rule.oif, text
-    assert isinstance(rule.catches_everything(), bool) and isinstance(rule.looks_up, bool)
-    mark = rule.mark
+    assert isinstance(precedence.catches_everything(rule), bool) and isinstance(rule.looks_up, bool)
+    mark = precedence.mark(rule)
     assert mark is None or all(0 <= value < U32 for value in mark)
     assert 0 <= rule.priority < U32 and 0 <= rule.table < U32 and 0 <= rule.protocol < 256 and 0 <= rule.dport < 65536
     for address, length in ((rule.source, rule.prefixlen), (rule.destination, rule.destination_len)):
@@ -240,7 +241,7 @@ def nftables_answers(data: bytes) -> None:
     """Our table and its elements, chosen by the first byte as above."""
     which, data = data[:1], data[1:]
     door = Kernel(data).netfilter()
-    asked = Element("snat4", "ppp0")
+    asked = Element("snat4", nftables.ifname("ppp0"))
     with answered():
         if which == b"e":
             for raw in door.elements(TABLE, "snat4"):
@@ -253,14 +254,14 @@ def nftables_answers(data: bytes) -> None:
             for packets, octets in door.counters(TABLE, "stopped4").values():
                 assert 0 <= packets < 1 << 64 and 0 <= octets < 1 << 64
         elif which == b"w":
-            door.commit(TABLE, [asked], [Element("snat4", "ppp0", value=ADDRESS)])
+            door.commit(TABLE, [asked], [Element("snat4", nftables.ifname("ppp0"), value=ADDRESS)])
         else:
             check_ruleset(door.ruleset(TABLE))
 
 
 def check_element(element: Element) -> None:
     """It can be shown, compared and deleted again."""
-    assert isinstance(element.text(), str) and hash(element) == hash(element) and element == element
+    assert isinstance(snat._SETS[0].shown(element), str) and hash(element) == hash(element) and element == element
     nftables._encode(element)
 
 

@@ -8,9 +8,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from multihook import address, front, journal, leases, news, paths, record, repeats, sources, spool
+from multihook import (
+    address,
+    departed,
+    edits,
+    front,
+    journal,
+    leases,
+    news,
+    oldvalues,
+    paths,
+    record,
+    repeats,
+    sources,
+    spool,
+)
+from multihook.address import INET
 from multihook.config import tables
-from multihook.features import connections, glftpd, sysctls
+from multihook.kernel import sysctl
 from multihook.survey import Survey  # noqa: F401  # what news imports
 from targets.environment import check_translated, fields_of
 from targets.surroundings import INTERFACE, LINK, check_line, patched
@@ -34,8 +49,8 @@ def place(folder: Path) -> Iterator[None]:
         (leases, "LEASES", here), (spool, "SPOOL", here), (news, "NEWS", here), (news, "TOLD", here),
         (record, "APPLIED", file), (record, "LAST", file), (repeats, "REPEATS", file), (front, "FRONT", file),
         (repeats, "RUN", here), (repeats, "PRIVATE", here), (spool, "UPGRADING", file),
-        (paths, "TABLES", file), (paths, "TABLES_FOR_NOW", file), (connections, "CONNECTIONS", file),
-        (glftpd, "GLFTPD", file), (sysctls, "SYSCTLS", here), (journal, "write", said),
+        (paths, "TABLES", file), (paths, "TABLES_FOR_NOW", file), (departed, "CONNECTIONS", file),
+        (edits, "GLFTPD", file), (oldvalues, "SYSCTLS", here), (journal, "write", said),
     ):  # fmt: skip
         yield
 
@@ -48,7 +63,7 @@ def said(priority: int, line: str) -> None:
 def lease(data: bytes) -> None:
     """The record of a link."""
     _where.write_bytes(data)
-    found = leases.load("dsl")
+    found = leases.load("dsl", INET)
     if found is None:
         return
     assert found.link == "dsl" and INTERFACE.fullmatch(found.interface) and found.source in sources.RANK
@@ -62,7 +77,7 @@ def lease(data: bytes) -> None:
     for text in (found.reason, found.ipparam, found.linkname):
         assert not text or (text.isprintable() and len(text) <= 256), text
     leases.store(found)
-    again = leases.load("dsl")
+    again = leases.load("dsl", INET)
     assert again is not None and fields_of(again) == fields_of(found)
 
 
@@ -91,16 +106,16 @@ def others(data: bytes) -> None:
     check_news(news.take(NAME))
     check_told(news._told("dsl", "inet"))
     check_numbers(tables.known())
-    for note in connections._notes():
-        assert is_name(note.link) and address.why_unusable(note.address) is None, (note.link, note.address)
-    places, backups = glftpd._noted()
+    for gone, link in departed.noted().items():
+        assert is_name(link) and address.why_unusable(gone) is None, (link, gone)
+    places, backups = edits.noted()
     for path in [one for pair in places for one in pair] + backups:
         assert path.startswith("/") and path.isprintable(), path
     try:
-        values = sysctls._parse(data, 3)
+        values = oldvalues.parse(data, 3, sysctl.OURS)
     except ValueError:
         values = {}
-    assert values.keys() <= sysctls._OURS.keys() and all(0 <= value < 1 << 31 for value in values.values()), values
+    assert values.keys() <= sysctl.OURS.keys() and all(0 <= value < 1 << 31 for value in values.values()), values
     assert all("\n" not in line for line in front.known())
     assert spool.is_upgrading() in (False, True)
     repeats.warn("dsl: a line that comes again and again")

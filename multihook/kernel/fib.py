@@ -1,0 +1,26 @@
+"""The numbers of rules and routes in rtnetlink (linux/fib_rules.h, linux/rtnetlink.h, net/core/fib_rules.c)."""
+
+from _struct import Struct
+
+# Tables.
+MAIN, LOCAL = 254, 255
+
+# struct fib_rule_hdr, and its attributes.
+RULE_HEADER = Struct("=BBBBBBBBI")
+FRA_DST, FRA_SRC, FRA_IIFNAME, FRA_GOTO, FRA_PRIORITY, FRA_FWMARK, FRA_FLOW = 1, 2, 3, 4, 6, 10, 11
+FRA_SUPPRESS_IFGROUP, FRA_SUPPRESS_PREFIXLEN, FRA_TABLE, FRA_FWMASK, FRA_OIFNAME, FRA_PAD = 13, 14, 15, 16, 17, 18
+FRA_UID_RANGE, FRA_PROTOCOL, FRA_IP_PROTO, FRA_SPORT_RANGE, FRA_DPORT_RANGE, FRA_DPORT_MASK = 20, 21, 22, 23, 24, 29
+FR_ACT_TO_TBL, FR_ACT_GOTO, FR_ACT_NOP = 1, 2, 3
+FIB_RULE_INVERT = 0x2
+
+# struct rtmsg, and its attributes.
+ROUTE_HEADER = Struct("=BBBBBBBBI")
+NEXT_HOP = Struct("=HBBi")
+RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_METRICS, RTA_MULTIPATH = 1, 4, 5, 6, 7, 8, 9
+RTA_TABLE, RTA_VIA = 15, 18
+RTN_UNICAST, RTN_UNREACHABLE, RTN_THROW = 1, 7, 9
+RT_SCOPE_UNIVERSE, RT_SCOPE_LINK = 0, 253
+RTNH_F_ONLINK = 4
+RTAX_LOCK, RTAX_FEATURES, RTAX_RTO_MIN, RTAX_CC_ALGO = 1, 12, 13, 16
+
+U16S, U32S = Struct("=HH"), Struct("=LL")
