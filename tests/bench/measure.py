@@ -32,7 +32,7 @@ SELDOM, RARE = 3, 15
 PACKET_ROUNDS, QUICK_PACKET_ROUNDS = 40, 2
 COUNTED = (
     "bare", "started", "loaded", "unchanged", "changed", "dhcp changed", "adopted unchanged", "adopted changed",
-    "unchanged of 1000", "changed of 1000",
+    "unchanged of 1000", "changed of 1000", "everything 4", "everything 64",
 )  # fmt: skip
 
 # Place: how it is built, and the name under which each of its rows is reported.
@@ -49,6 +49,8 @@ PLACES = {
     "ec2": (peers.ec2_net_utils, {"peer": "amazon-ec2-net-utils"}, SELDOM),
     "status 4": (lambda: ours.console(4), {"status": "status", "import click": "import click"}, SELDOM),
     "status 500": (lambda: ours.console(500), {"status": "status of 500"}, SELDOM),
+    **{f"everything {n}": (lambda n=n: ours.everything(n), {"everything": f"everything {n}"}, 1 if n < 100 else SELDOM)
+       for n in (4, 16, 64, 300)},
     "storm": (lambda: ours.storm(200), {"storm": "storm", "bare": "200 bare"}, RARE),
 }  # fmt: skip
 

@@ -199,6 +199,23 @@ def configured(number_of_links: int, number_up: int, ethernet: bool) -> dict[str
     return rows
 
 
+def everything(number: int) -> dict[str, Row]:
+    """An event that looks at everything, with that many links up: the certificate of the last such run is gone."""
+    log = Log()
+    configure(range(number))
+    lines = [Ppp(n) for n in range(number)]
+    ip(*(word for line in lines for word in line.add()))
+    sync()
+    changed = Rows(log, lines[0], FIRST_TABLE, True).changed()
+
+    def prepare() -> list[Command]:
+        commands = changed.prepare()
+        Path("/run/multihook/private/applied").unlink()
+        return commands
+
+    return {"everything": Row(prepare, changed.check)}
+
+
 def _cut_short(log: Log, line: Ppp, behind: str) -> Row:
     """An ip-up as far as this line of the event's program: what starting it costs before it does anything."""
     text = Path(EVENT).read_text()
