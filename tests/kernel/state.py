@@ -24,15 +24,6 @@ def standing(path: Path) -> tuple[int, ...]:
     return status.st_ino, status.st_mode, status.st_uid, status.st_gid, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def records() -> dict[str, str]:
-    """The leases, without the words and times that tell their history."""
-    history = ("since ", "changed ", "former ", "reason ", "source ")
-    return {
-        path.name: "\n".join(line for line in path.read_text().splitlines() if not line.startswith(history))
-        for path in (RUN / "leases").glob("*.inet")
-    }
-
-
 def waiting() -> list[str]:
     """Events in the spool that are whole."""
     return [name for name in os.listdir(SPOOL) if not name.endswith(".new")] if SPOOL.is_dir() else []

@@ -1,6 +1,5 @@
 """G1, converges: whatever was told in whatever order, and whatever was lost, one run gives what a fresh start would."""
 
-import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -620,78 +619,3 @@ def test_a_number_that_changes_while_the_state_is_lost_leaves_no_old_object(mach
     machine.sync()
     machine.tell_all()
     assert machine.state() == before
-
-
-# --- everything together ---
-
-
-class Walk:
-    """Random happenings: what a bad week does to a machine, with and without its hooks being told."""
-
-    def __init__(self, machine: Machine, seed: int) -> None:
-        self.machine, self.world = machine, machine.world
-        self.random = random.Random(seed)
-        self.done: list[str] = []
-
-    def step(self) -> None:
-        """One happening."""
-        session = self.random.choice([self.machine.dsl, self.machine.tel])
-        happening = self.random.choice([self.line, self.line, self.event, self.event, self.lease, self.harm])
-        self.done.append(f"{session.interface}: {happening(session)}")
-
-    def address(self) -> str:
-        return f"203.0.113.{self.random.randint(20, 40)}"
-
-    def line(self, session: Session) -> str:
-        event = self.random.random() < 0.5
-        if not self.machine.is_up(session) or self.random.random() < 0.4:
-            session.reconnect(self.random.choice([session.local, self.address()]), event=event)
-            return f"reconnect {session.local} {event}"
-        if self.random.random() < 0.5:
-            # pppd leaves the two sessions different addresses.
-            session.readdress(f"203.0.113.{self.random.randint(50, 70) + 100 * (session is self.machine.tel)}")
-            return f"readdress {session.local}"
-        gone = self.random.random() < 0.5
-        session.down(gone=gone, event=event)
-        return f"down gone={gone} {event}"
-
-    def event(self, session: Session) -> str:
-        script = self.random.choice(["ip-up", "ip-down"])
-        local = self.random.choice([session.local, session.local, self.address()])
-        session.event(script, local=local)
-        return f"{script} {local}"
-
-    def lease(self, _session: Session) -> str:
-        cable = self.machine.cable
-        choice = self.random.randint(0, 3)
-        if choice == 0:
-            cable.expire()
-        elif choice == 1:
-            cable.renew()
-        else:
-            cable.bind(self.random.randint(5, 9))
-        return f"lease {choice} {cable.address}"
-
-    def harm(self, _session: Session) -> str:
-        choice = self.random.choice([*LOST, "rules", "table", "sync"])
-        if choice == "rules":
-            self.world.box.run("ip", "rule", "flush", "protocol", "109")
-        elif choice == "table":
-            self.world.box.run("ip", "route", "flush", "table", "201", check=False)
-        elif choice == "sync":
-            self.machine.sync()
-        else:
-            lose(*LOST[choice])
-        return choice
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_after_a_bad_week_one_event_a_link_gives_what_a_fresh_start_gives(machine: Machine, seed: int) -> None:
-    """Twelve random happenings, then the truth, by an event of each link."""
-    walk = Walk(machine, seed)
-    for _ in range(12):
-        walk.step()
-    machine.tell_all()
-    left = machine.state()
-    assert machine.world.multihook("status").returncode in (0, 3), walk.done  # 3: a line is down
-    assert left == machine.fresh(), walk.done

@@ -11,18 +11,19 @@ import signal
 import subprocess
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from state import CANARY, LOCK, MARK, PRIVATE, RUN, SPOOL, VAR, clear_away, damage, in_line, leftovers, records, waiting
+from state import CANARY, LOCK, MARK, PRIVATE, RUN, SPOOL, VAR, clear_away, damage, in_line, leftovers, waiting
 
 from world import World
 from world.namespaces import wait_until
-from world.ppp import EVENT, PEER, event
+from world.ppp import PEER, event
 
 ONE, OTHER, TWO, THREE = "203.0.113.45", "203.0.113.77", "203.0.113.46", "203.0.113.47"
+TABLE = Path("/usr/lib/python3/dist-packages/multihook/__pycache__/multihook.codetable")
 CONFIG = "".join(f'[link.l{n}]\ninterface = "ppp{n}"\ntable = {200 + n}\n' for n in range(3))
 
 
@@ -51,10 +52,7 @@ def links(world: World) -> World:
 
 # --- kill -9 at each call ---
 
-# Whatever reaches the disk or the kernel goes through one of these.
-CALLS = ("sendto", "write", "fchmod", "rename", "unlink", "mkdir", "fsync", "flock", "sendmsg", "rmdir", "link")
-# Those after which something is different from before.
-STEPS = ("sendto", "rename", "unlink", "mkdir")
+# At each point of each kind of run: test_crash_points.py. Here is what takes more than one run to go wrong.
 
 
 def killed(world: World, argv: list[str], call: str, number: int) -> bool:
@@ -65,172 +63,6 @@ def killed(world: World, argv: list[str], call: str, number: int) -> bool:
     )  # fmt: skip
     assert done.returncode in (0, -signal.SIGKILL), done
     return bool(done.returncode)
-
-
-def kill_points(
-    world: World, prepare: Callable[[], list[str]], calls: tuple[str, ...] = STEPS, stride: int = 1
-) -> Iterator[tuple[str, int]]:
-    """For each call and each (or each second) time it is made: prepare, run, kill there; the caller then looks."""
-    for call in calls:
-        number = 1
-        while True:
-            argv = prepare()
-            if not killed(world, argv, call, number):
-                break
-            yield call, number
-            number += stride
-
-
-def reference(world: World, argv: list[str]) -> tuple[dict[str, list[str]], dict[str, str]]:
-    """What an uninterrupted run leaves."""
-    world.box.run(*argv)
-    assert in_line(world)
-    return ours(world), records()
-
-
-@pytest.mark.fault("F15")
-def test_killed_anywhere_in_a_change_of_address_the_next_event_of_any_link_mends_it(links: World) -> None:
-    """Once the event is on disk whoever comes next applies it; before that nothing was changed, and the next one sees it."""
-    session, other = links.sessions["ppp0"], links.sessions["ppp1"]
-    goal = {}
-    for address in (OTHER, ONE):
-        session.readdress(address)
-        goal[address] = reference(links, event("ip-up", "ppp0", address))
-    before = goal[ONE]
-    kept = lost = 0
-
-    def prepare() -> list[str]:
-        nonlocal before
-        session.readdress(OTHER if session.local == ONE else ONE)
-        before = ours(links), records()
-        return event("ip-up", "ppp0", session.local)
-
-    for point in kill_points(links, prepare):
-        if waiting():
-            kept += 1
-            # Each of the other links is right all the time.
-            assert f"default dev ppp1 proto 109 scope link src {TWO}" in links.routes(201), point
-            assert links.route_get("198.18.0.10", "from", TWO).startswith(f"198.18.0.10 from {TWO} dev ppp1"), point
-        elif ours(links) == before[0]:
-            # Not on disk yet, so nothing was changed; that routes of the link have gone is seen all the same.
-            lost += 1
-            assert records() == before[1], point
-        else:
-            kept += 1  # killed after its end: the spool is empty again
-        other.up_event()
-        assert (ours(links), records()) == goal[session.local], point
-        assert waiting() == [], point
-    assert kept >= 15 and lost < kept, (kept, lost)
-    assert not [entry for entry in links.log.entries() if entry.severity == "err"]
-    links.multihook("sync", check=True)
-    assert in_line(links) and leftovers() == []
-
-
-@pytest.mark.fault("F15")
-def test_killed_anywhere_in_a_link_going_down_the_next_event_of_any_link_mends_it(links: World) -> None:
-    """The same for what is taken away."""
-    session, other = links.sessions["ppp0"], links.sessions["ppp1"]
-    session.lose_address()
-    goal = reference(links, event("ip-down", "ppp0", ONE))
-
-    def prepare() -> list[str]:
-        links.box.ip("link set ppp0 up", f"addr replace {ONE} peer {PEER}/32 dev ppp0")
-        session.up_event()
-        assert f"default dev ppp0 proto 109 scope link src {ONE}" in links.routes(200)
-        session.lose_address()
-        return event("ip-down", "ppp0", ONE)
-
-    kept = 0
-    for point in kill_points(links, prepare):
-        kept += bool(waiting())
-        other.up_event()
-        assert ours(links) == goal[0] and waiting() == [], point
-    assert kept >= 5
-    links.multihook("sync", check=True)
-    assert leftovers() == []
-
-
-@pytest.mark.fault("F15")
-def test_killed_anywhere_while_it_works_through_the_spool_what_only_the_events_know_is_not_lost(links: World) -> None:
-    """A router that stands in no table but in a recorded event: whoever dies on the way, the next one applies it."""
-    links.box.ip("link add wan1 type veth peer name far1", "link set wan1 up", "link set far1 up")
-    links.box.ip("addr add 198.51.100.7/24 dev wan1")
-    links.configure(CONFIG + '[link.cable]\ninterface = "wan1"\ntable = 250\n')
-    links.multihook("sync", check=True)
-    routers, turn = ("198.51.100.1", "198.51.100.2"), 0
-    variables = {"PATH": "/usr/bin:/bin", "reason": "BOUND", "interface": "wan1", "new_ip_address": "198.51.100.7"}
-
-    def prepare() -> list[str]:
-        nonlocal turn
-        turn = 1 - turn
-        MARK.write_text(f"{boot()}\n{int(uptime())}\n")
-        links.box.run(EVENT, "dhclient", env={**variables, "new_routers": routers[turn]})
-        MARK.unlink()
-        assert len(waiting()) == 1
-        return event("ip-up", "ppp0", ONE)
-
-    points = 0
-    for point in kill_points(links, prepare):
-        points += 1
-        links.sessions["ppp1"].up_event()
-        assert f"default via {routers[turn]} dev wan1 proto 109 src 198.51.100.7" in links.routes(250), point
-        assert waiting() == [], point
-    assert points >= 10 and in_line(links)
-
-
-@pytest.mark.fault("F15")
-def test_killed_anywhere_in_the_very_first_event_the_next_one_finds_everything(world: World) -> None:
-    """Nothing in /run or /var yet, two lines to adopt: folders, table numbers, names, records and routes come anew."""
-    for name, address, metric in (("ppp0", ONE, 10), ("ppp1", TWO, 20)):
-        world.ppp_up(name, address, PEER, event=False)
-        world.box.ip(f"route add default dev {name} metric {metric}")
-
-    def prepare() -> list[str]:
-        lines = ["rule flush protocol 109", "route flush table all proto 109", "link set ppp0 group 0", "link set ppp1 group 0"]
-        world.box.ip(*lines)
-        for folder in (RUN, VAR):
-            shutil.rmtree(folder, ignore_errors=True)
-        VAR.mkdir()
-        return event("ip-up", "ppp0", ONE)
-
-    prepare()
-    goal = reference(world, event("ip-up", "ppp0", ONE))
-    assert len(goal[0]["group"]) == 2
-    points = 0
-    for point in kill_points(world, prepare):
-        points += 1
-        world.box.run(*event("ip-up", "ppp1", TWO))
-        assert ours(world) == goal[0], point
-        assert waiting() == [], point
-    assert points >= 25
-    world.multihook("sync", check=True)
-    assert in_line(world) and leftovers() == []
-
-
-@pytest.mark.fault("F15")
-@pytest.mark.timeout(240)
-def test_a_sync_killed_anywhere_is_finished_by_the_next_event(links: World) -> None:
-    """Tables and a source range change in the configuration; whoever comes next brings all links to it."""
-    texts = [CONFIG, CONFIG.replace("200", "300").replace("201", '301\nsources = ["192.0.2.32/28"]')]
-    goal = []
-    for text in (texts[1], texts[0]):
-        links.configure(text)
-        goal.insert(0, reference(links, ["/usr/bin/multihook", "sync"])[0])
-    turn = 0
-
-    def prepare() -> list[str]:
-        nonlocal turn
-        turn = 1 - turn
-        links.configure(texts[turn])
-        return ["/usr/bin/multihook", "sync"]
-
-    points = 0
-    for point in kill_points(links, prepare, stride=2):
-        points += 1
-        links.sessions["ppp2"].up_event()
-        assert ours(links) == goal[turn], point
-    assert points >= 10
-    assert in_line(links)
 
 
 @pytest.mark.fault("F15")
@@ -248,28 +80,6 @@ def test_a_sync_killed_when_all_was_right_but_the_names_for_ip_are_written_by_th
     assert points >= 5
 
 
-@pytest.mark.fault("F15")
-def test_a_flush_killed_anywhere_is_finished_by_the_next_flush_or_undone_by_sync(links: World) -> None:
-    """Either way the end is what was asked for, and never a half."""
-    goal = ours(links)
-    points = 0
-
-    def prepare() -> list[str]:
-        (RUN / "held").unlink(missing_ok=True)
-        links.sessions["ppp2"].up_event()
-        assert ours(links) == goal
-        return ["/usr/bin/multihook", "flush"]
-
-    for point in kill_points(links, prepare):
-        points += 1
-        if points % 2:
-            links.multihook("flush", check=True)
-            assert ours(links) == {"rules": [], "routes": [], "group": []}, point
-    assert points >= 10
-    links.multihook("sync", check=True)
-    assert ours(links) == goal and leftovers() == []
-
-
 @pytest.mark.fault("F15", "F43")
 def test_what_a_killed_flush_left_is_known_as_ours_when_the_numbers_are_others_by_then(links: World) -> None:
     """Its interface group and its protocol, changed in the configuration before anybody has cleared up."""
@@ -279,19 +89,16 @@ def test_what_a_killed_flush_left_is_known_as_ours_when_the_numbers_are_others_b
         links.configure(settings)
         links.multihook("sync", check=True)
         goals[settings] = links.snapshot()
+    flush = ["/usr/bin/multihook", "flush", "--once"]
     points = 0
-
-    def prepare() -> list[str]:
-        links.configure(CONFIG)
-        links.multihook("sync", check=True)
-        assert links.snapshot() == goals[CONFIG]
-        return ["/usr/bin/multihook", "flush", "--once"]
-
-    for point in kill_points(links, prepare, ("sendto",)):
+    while killed(links, flush, "sendto", points + 1):
         points += 1
         links.configure(others)
         links.sessions["ppp2"].up_event()
-        assert links.snapshot() == goals[others], point
+        assert links.snapshot() == goals[others], f"sendto {points}"
+        links.configure(CONFIG)
+        links.multihook("sync", check=True)
+        assert links.snapshot() == goals[CONFIG]
     assert points >= 10
 
 
@@ -594,7 +401,7 @@ WAYS = (
 )  # fmt: skip
 FILES = (
     RUN / "leases/l0.inet", RUN / "last", RUN / "held", LOCK, PRIVATE / "compiled", PRIVATE / "applied", PRIVATE / "repeats",
-    PRIVATE / "image", VAR / "tables", VAR / "last-good.json", Path("/etc/iproute2/rt_tables.d/multihook.conf"),
+    VAR / "tables", VAR / "last-good.json", Path("/etc/iproute2/rt_tables.d/multihook.conf"),
     Path("/etc/iproute2/rt_protos.d/multihook.conf"),
 )  # fmt: skip
 
@@ -736,18 +543,53 @@ def test_a_damaged_event_in_the_spool_makes_the_next_run_look_at_everything(link
 
 @pytest.mark.fault("F18")
 def test_state_of_another_python_is_not_believed(links: World) -> None:
-    """The cached configuration and code carry the interpreter's version: another one's is made anew, never loaded."""
-    for turn, name in enumerate(("compiled", "image")):
-        path = PRIVATE / name
-        header = path.read_bytes().partition(b"\n")[0]
-        for number, version in enumerate((b"030a00f0", b"030f00f0", b"ffffffff")):
-            body = os.urandom(200)
-            other = re.sub(rb"[0-9a-f]{8}", version, header)
-            assert other != header
-            path.write_bytes(other + b"\n" + zlib.crc32(body).to_bytes(4, "big") + body)
-            changed(links, 3 * turn + number)
-            assert links.log.problems() == []
-    assert in_line(links)
+    """The cached configuration and the table of code carry the interpreter's version: another one's is never loaded."""
+    table = TABLE.read_bytes()
+    try:
+        for turn, (path, wrong) in enumerate(((PRIVATE / "compiled", rb"[0-9a-f]{8}"), (TABLE, rb"(?<=code )[0-9a-f]+"))):
+            header = path.read_bytes().partition(b"\n")[0]
+            for number, version in enumerate((b"030a00f0", b"030f00f0", b"ffffffff")):
+                body = os.urandom(200)
+                other = re.sub(wrong, version, header)
+                assert other != header
+                path.write_bytes(other + b"\n" + zlib.crc32(body).to_bytes(4, "big") + body)
+                changed(links, 3 * turn + number)
+                assert links.log.problems() == []
+        assert in_line(links)
+    finally:
+        TABLE.write_bytes(table)
+
+
+@pytest.mark.fault("F18")
+@pytest.mark.parametrize("damage", ["empty", "cut off", "writable by all", "foreign owner", "a folder", "a fifo", "missing"])
+def test_without_a_table_of_code_to_be_believed_hooks_import_their_modules(links: World, damage: str) -> None:
+    """Nothing of it is run, the event is applied, and `multihook sync` makes the table anew."""
+    whole = TABLE.read_bytes()
+    try:
+        TABLE.unlink()
+        if damage == "a folder":
+            TABLE.mkdir()
+        elif damage == "a fifo":
+            os.mkfifo(TABLE)
+        elif damage != "missing":
+            TABLE.write_bytes(b"" if damage == "empty" else whole[: len(whole) // 2] if damage == "cut off" else whole)
+        if damage == "writable by all":
+            TABLE.chmod(0o666)
+        elif damage == "foreign owner":
+            os.chown(TABLE, 12345, 12345)
+        for turn in range(2):
+            changed(links, turn)
+        assert links.log.problems() == []
+        if damage == "a folder":
+            TABLE.rmdir()
+        links.multihook("sync", check=True)
+        status = TABLE.stat()
+        assert (status.st_uid, status.st_mode & 0o7777) == (0, 0o644)
+        changed(links, 2)
+        assert links.log.problems() == [] and in_line(links)
+    finally:
+        TABLE.unlink()
+        links.multihook("sync", check=True)
 
 
 # --- clocks ---
@@ -884,7 +726,6 @@ def test_a_hook_that_begins_while_the_files_are_missing_waits_for_them(links: Wo
     aside = package.with_suffix(".aside")
     session = links.sessions["ppp0"]
     session.readdress(OTHER)
-    (PRIVATE / "image").unlink(missing_ok=True)
     MARK.write_text(f"{boot()}\n{int(uptime())}\n")
     package.rename(aside)
     try:
@@ -901,11 +742,12 @@ def test_a_hook_that_begins_while_the_files_are_missing_waits_for_them(links: Wo
 
 
 @pytest.mark.fault("F13")
-def test_the_image_of_code_never_outlives_its_sources(links: World) -> None:
-    """A module replaced by another of the same size and time, as dpkg unpacks a rebuilt package: the new one runs."""
-    module = Path("/usr/lib/python3/dist-packages/multihook/run.py")
+def test_the_table_of_code_never_outlives_its_package(links: World) -> None:
+    """Modules replaced by others of the same size and time, as dpkg unpacks a rebuilt package: the new ones run."""
+    module = Path("/usr/lib/python3/dist-packages/multihook/account.py")
     kept, status = module.read_bytes(), module.stat()
-    cached = [(path, path.read_bytes()) for path in module.parent.glob("__pycache__/run.*.pyc")]
+    cached = [(path, path.read_bytes()) for path in module.parent.glob("__pycache__/account.*.pyc")]
+    package = module.with_name("__init__.py")
     changed(links, 0)
     changed(links, 1)
     assert b" -> {" in kept and " -> " in links.log.lines()[-1]
@@ -916,6 +758,8 @@ def test_the_image_of_code_never_outlives_its_sources(links: World) -> None:
         other.rename(module)
         for path, _ in cached:
             path.unlink()
+        other.write_bytes(package.read_bytes())
+        other.rename(package)
         changed(links, 2)
         assert " => " in links.log.lines()[-1]
     finally:
@@ -923,3 +767,4 @@ def test_the_image_of_code_never_outlives_its_sources(links: World) -> None:
         os.utime(module, ns=(status.st_mtime_ns, status.st_mtime_ns))
         for path, data in cached:
             path.write_bytes(data)
+        links.multihook("sync", check=True)

@@ -35,7 +35,7 @@ from world import World
 from world.ppp import EVENT
 
 IS_LONG = bool(os.environ.get("MULTIHOOK_LONG"))
-POINTS = 10_000 if IS_LONG else 8  # of each kind of run, at most
+POINTS = 10_000 if IS_LONG else 16  # of each kind of run, at most
 TOLD = Path("/run/told")
 # Where a run can be ended so that all before is done and nothing after: each changes a file, the kernel, or who runs.
 CALLS = (

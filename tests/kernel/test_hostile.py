@@ -26,61 +26,19 @@ DHCLIENT_HOOK = "/etc/dhcp/dhclient-exit-hooks.d/multihook"
 CANARY = "/tmp/rig/canary"
 LONGEST = 131071 - 64  # execve(2): MAX_ARG_STRLEN, the variable's name and "=" included
 
-# What a shell, a path, a format, a terminal or nft would take for something else.
-POISON = [
+# What a shell, a terminal, a path, a format or a parser of addresses would take for something else.
+HOSTILE = [
     f"$(touch {CANARY})",
-    f"`touch {CANARY}`",
-    f"; touch {CANARY};",
+    f"`touch {CANARY}`; touch {CANARY} | touch {CANARY}",
     f"x\ntouch {CANARY}\n",
-    f"'; touch {CANARY}; '",
-    f'"; touch {CANARY}; "',
-    f"| touch {CANARY}",
-    f"&& touch {CANARY}",
-    f"> {CANARY}",
-    f"${{IFS}}touch${{IFS}}{CANARY}",
-    "__import__('os').system('id')",
-    "{0.__class__} {event} %s %n %d",
-    "../../../../etc/passwd",
-    "-h --help -x",
-    "--attempt=3",
-    "c*",
-    "\\x00\\n\\\\",
-    "\x1b]0;title\x07\x1b[2J\x1b[31m",
-    "\x01\x7f\r\t\x0b",
+    f"'; touch {CANARY}; '\"; touch {CANARY}; \"",
+    "../../../../etc/passwd {0.__class__} %s %n",
+    "\x1b]0;title\x07\x1b[2J\x01\x7f\r",
     "\xff\xfe\x80",
-    "é\u202e\u2028\U0001f600",
-    "A" * 300,
     "B" * LONGEST,
-    "1" * 5000,
-    "\n" * 1000,
+    "127.0.0.9/8",
 ]
-# No address that a link or a router can have; what else looks like one.
-NO_ADDRESS = [
-    "0.0.0.0",
-    "0.1.2.3",
-    "127.0.0.9",
-    "224.0.0.5",
-    "239.255.255.255",
-    "240.0.0.1",
-    "255.255.255.255",
-    "198.51.100",
-    "198.51.100.7.9",
-    "198.51.100.256",
-    "0198.51.100.7",
-    "0x7f000001",
-    "3325256711",
-    "198.51.100.7/24",
-    "198.51.100.7,198.51.100.8",
-    "198.51.100.7;id",
-    "198.51.100.7%wan1",
-    "::ffff:198.51.100.7",
-    "2001:db8::1",
-    "fe80::1",
-    "fe80::1%wan1",
-    "localhost",
-    "١٩٨.٥١.١٠٠.٧",
-]
-NAMES = ["", ".", "..", "-", "--", "wan1 ", " wan1", "wan1:1", "wan1/x", "a" * 16, "wan1\n", "eth0 dev lo", "é", "%d", "0;1", "_x"]
+CLASSLESS = "new_rfc3442_classless_static_routes"
 
 GOOD = {
     "reason": "RENEW",
@@ -170,20 +128,30 @@ def unforgettable(world: World) -> None:
     Path("/run/multihook/private/repeats").unlink(missing_ok=True)
 
 
-ADDRESSES = ("new_ip_address", "new_routers", "new_domain_name_servers", "new_dhcp_server_identifier")
+# --- dhclient ---
+
+# What must be an address of the link's or a router's, or be made of some.
+VALUES = ("new_ip_address", "new_routers", "new_domain_name_servers", "new_dhcp_server_identifier", CLASSLESS)
 
 
-@pytest.mark.fault("F25", "F27", "F28")
-@pytest.mark.parametrize("variable", ADDRESSES)
-def test_a_hostile_value_where_an_address_belongs(lines: World, variable: str) -> None:
-    """Each of them alone in a renewal that is right otherwise: nothing changes, and one line names the variable."""
+@pytest.mark.fault("F25", "F26", "F27", "F28", "F31")
+@pytest.mark.fast
+def test_hostile_words_of_dhclient(lines: World) -> None:
+    """One of each kind, by Debian's own script; tests/plain/test_sources.py and the fuzzing have all others."""
     before = state(lines)
-    for value in POISON + NO_ADDRESS:
-        unforgettable(lines)
-        hook(lines, {**GOOD, variable: value})
-        line = one_line(lines, (variable, value[:60]))
-        assert line.startswith("cable: ") and variable in line, line
-        same(lines, before, (variable, value[:60]))
+    for value in HOSTILE:
+        unread = dict.fromkeys(("new_domain_name", "new_host_name", "new_wpad_url"), value[:4000])
+        for name in (*VALUES, "interface", "old_ip_address"):
+            reason = "EXPIRE" if name == "old_ip_address" else "RENEW"
+            unforgettable(lines)
+            hook(lines, {**GOOD, **unread, "reason": reason, name: value})
+            line = one_line(lines, (name, value[:60]))
+            assert "is no interface name" in line if name == "interface" else name in line, (name, line)
+            same(lines, before, (name, value[:60]))
+        # A reason that nobody knows has the link looked at, and nothing of what comes with it is read.
+        hook(lines, {**GOOD, **unread, "reason": value, "new_ip_address": "198.51.100.99"})
+        assert lines.log.lines() == []
+        same(lines, before, value[:60])
 
 
 @pytest.mark.fault("F27")
@@ -204,26 +172,6 @@ def test_a_hostile_router_of_a_new_lease(lines: World) -> None:
     hook(lines, {**GOOD, "reason": "BOUND", "new_ip_address": "198.51.100.8", "new_routers": routers})
     assert f"default via {ROUTER} dev wan1 proto 109 src 198.51.100.8" in lines.routes(201)
     assert lines.multihook("status").returncode == 0
-
-
-@pytest.mark.fault("F25", "F33")
-def test_hostile_classless_routes(lines: World) -> None:
-    """Option 121 as octets: what cannot be read, ends in the middle, or is no octet at all is not used."""
-    before = state(lines)
-    broken = ["0 198 51 100", "33 1 2 3 4 5 198 51 100 1", "0 198 51 100 256", "0 -1 2 3 4", "0 0x0 1 2 3", "0 1e3 1 1 1", "²²"]
-    for value in POISON + broken:
-        unforgettable(lines)
-        hook(lines, {**GOOD, "new_rfc3442_classless_static_routes": value})
-        line = one_line(lines, value[:60])
-        assert "new_rfc3442_classless_static_routes" in line
-        same(lines, before, value[:60])
-    for value in ("0 0 0 0 0", "0 127 0 0 1", "0 224 0 0 1", f"0 {CABLE.replace('.', ' ')}", "0 255 255 255 255"):
-        unforgettable(lines)
-        hook(lines, {**GOOD, "new_rfc3442_classless_static_routes": value})
-        lines.log.clear()
-        after = state(lines)
-        assert not [r for r in after["routes4"] if r.get("gateway") not in (None, ROUTER)], value
-        assert "default dev ppp0 proto 109 scope link src 203.0.113.45" in lines.routes(200)
 
 
 HOSTILE_ROUTES = {
@@ -248,77 +196,10 @@ def test_hostile_routes_beside_a_good_default_are_left_out_and_said(lines: World
     good = f" 0 {ROUTER.replace('.', ' ')}"
     for what, routes in HOSTILE_ROUTES.items():
         unforgettable(lines)
-        hook(lines, {**GOOD, "new_rfc3442_classless_static_routes": routes + good})
+        hook(lines, {**GOOD, CLASSLESS: routes + good})
         assert "not used" in one_line(lines, what)
         assert kernel(state(lines)) == before, what
     assert lines.multihook("status").returncode == 0
-
-
-@pytest.mark.fault("F26", "F33")
-def test_of_many_classless_routes_a_bounded_number_is_used(lines: World) -> None:
-    """Thirty-two are used and the rest is said; an option longer than any is refused as a whole."""
-    before = kernel(state(lines))
-    for first, count in ((10, 100), (50, 250), (100, 4500)):
-        unforgettable(lines)
-        lines.log.clear()
-        words = " ".join(f"24 10 {first + n // 250} {n % 250} {ROUTER.replace('.', ' ')}" for n in range(count))
-        hook(lines, {**GOOD, "new_rfc3442_classless_static_routes": words + f" 0 {ROUTER.replace('.', ' ')}"})
-        # What is refused as a whole leaves those of the renewal before.
-        assert len([route for route in lines.routes(201) if route.startswith("10.10.")]) == 32, count
-        assert len([route for route in lines.routes(201) if route.startswith("10.")]) == 32, count
-        assert sum("new_rfc3442_classless_static_routes" in line for line in lines.log.lines()) == 1
-    hook(lines, GOOD)
-    assert kernel(state(lines)) == before
-
-
-@pytest.mark.fault("F31")
-def test_a_hostile_name_of_an_interface(lines: World) -> None:
-    """Refused by name, whether the kernel has such an interface or not."""
-    before = state(lines)
-    for number, value in enumerate(POISON + NAMES):
-        unforgettable(lines)
-        hook(lines, {**GOOD, "reason": ("RENEW", "EXPIRE", "BOUND")[number % 3], "interface": value})
-        assert "is no interface name" in one_line(lines, value[:60])
-    same(lines, before, "in the end")
-
-
-@pytest.mark.fault("F25")
-def test_hostile_reasons_and_variables_that_nobody_reads(lines: World) -> None:
-    """An unknown reason is a look at the link and nothing more; other variables are never looked at."""
-    before = state(lines)
-    for value in POISON:
-        hook(lines, {**GOOD, "reason": value, "new_ip_address": "198.51.100.99", "new_routers": "198.51.100.77"})
-        others = ("new_domain_name", "new_host_name", "new_subnet_mask", "new_bootp", "new_wpad_url", "pid", "medium", "IFS_")
-        hook(lines, {**GOOD, **dict.fromkeys(others if len(value) < LONGEST else others[:2], value)})
-    same(lines, before, "in the end")
-    assert lines.log.lines() == []
-
-
-def test_a_hostile_old_address_takes_no_link_down(lines: World) -> None:
-    """EXPIRE, RELEASE, STOP, FAIL with rubbish where the old address belongs."""
-    before = state(lines)
-    for number, value in enumerate(POISON + NO_ADDRESS):
-        unforgettable(lines)
-        reason = ("EXPIRE", "STOP", "RELEASE", "FAIL")[number % 4]
-        hook(lines, {"reason": reason, "interface": "wan1", "old_ip_address": value})
-        assert "old_ip_address" in one_line(lines, value[:60])
-        same(lines, before, (reason, value[:60]))
-
-
-@pytest.mark.fault("F26")
-@pytest.mark.fast
-def test_a_hundred_routers_and_five_hundred_servers_are_one_line(lines: World) -> None:
-    """Counts are bounded: the first few are used, the rest is said once, and it takes no time."""
-    before = state(lines)
-    for name, good in (("new_routers", ROUTER), ("new_domain_name_servers", GOOD["new_domain_name_servers"])):
-        for count in (100, 5000):
-            unforgettable(lines)
-            words = good + " " + " ".join(f"192.0.2.{n % 250}" for n in range(count))
-            start = time.monotonic()
-            hook(lines, {**GOOD, name: words})
-            assert time.monotonic() - start < 1
-            assert name in one_line(lines, (name, count))
-            assert kernel(state(lines)) == kernel(before)
 
 
 @pytest.mark.fault("F80")
@@ -340,48 +221,31 @@ ARGUMENTS = ("ppp0", "/dev/pts/0", "38400", DSL, PEER, "param")
 
 
 @pytest.mark.fault("F37")
-@pytest.mark.parametrize("position", range(6), ids=["interface", "tty", "speed", "local", "remote", "ipparam"])
-def test_a_hostile_argument_of_pppd(lines: World, position: int) -> None:
-    """ip-up and ip-down with rubbish in one place: of tty, speed and remote nothing is read at all."""
+def test_hostile_words_of_pppd(lines: World) -> None:
+    """One of each kind in each place of ip-up and ip-down, and in pppd's variables; of tty, speed and peer nothing is read."""
     ip_up(lines, *ARGUMENTS)
     before = state(lines)
     lines.log.clear()
-    for value in POISON + (NO_ADDRESS if position in (3, 4) else NAMES if position == 0 else []):
-        arguments = list(ARGUMENTS)
-        arguments[position] = value
-        # With a right address ip-down means what it says.
-        for script in ("ip-up", "ip-down") if position in (0, 3) else ("ip-up",):
-            unforgettable(lines)
-            ip_up(lines, *arguments, script=script)
-            if position in (1, 2, 4):
-                assert lines.log.lines() == [], value[:60]
-            elif position == 5 and value.isprintable() and len(value) <= 256:
-                # It is a name like any other, shown and compared and nothing else.
-                assert lines.log.lines() == [] and kernel(state(lines)) == kernel(before), value[:60]
-                ip_up(lines, *ARGUMENTS)
-            else:
-                one_line(lines, (script, value[:60]))
-            same(lines, before, (script, value[:60]))
-
-
-@pytest.mark.fault("F37")
-def test_hostile_variables_of_pppd(lines: World) -> None:
-    """Its environment: what we read of it is one line, what we do not read is nothing."""
-    before = state(lines)
-    for value in POISON:
-        short = value[:4000]
-        for name in ("DNS1", "LINKNAME"):
-            unforgettable(lines)
-            ip_up(lines, *ARGUMENTS[:5], "", **{name: short})
-            if name == "LINKNAME" and short.isprintable() and len(short) <= 256:
-                assert lines.log.lines() == [] and kernel(state(lines)) == kernel(before), value[:60]
-                ip_up(lines, *ARGUMENTS[:5], "")
-            else:
-                assert name in one_line(lines, (name, value[:60]))
-            same(lines, before, (name, value[:60]))
-        others = ("IPLOCAL", "IPREMOTE", "PPP_LOCAL", "PPP_IPPARAM", "IFNAME", "DEVICE", "PPPD_PID", "PEERNAME", "CALL_FILE")
-        ip_up(lines, *ARGUMENTS[:5], "", **dict.fromkeys(others, short))
-        assert lines.log.lines() == []
+    for value in HOSTILE:
+        unread = dict.fromkeys(("PPP_LOCAL", "IPLOCAL", "PEERNAME", "CALL_FILE"), value[:4000])
+        for position in range(6):
+            arguments = [value if place == position else word for place, word in enumerate(ARGUMENTS)]
+            # With a right address ip-down means what it says.
+            for script in ("ip-up", "ip-down") if position in (0, 3) else ("ip-up",):
+                unforgettable(lines)
+                ip_up(lines, *arguments, script=script, **unread)
+                is_name = position == 5 and value.isprintable() and len(value) <= 256
+                if position in (1, 2, 4) or is_name:
+                    assert lines.log.lines() == [], (position, value[:60])
+                else:
+                    one_line(lines, (script, position, value[:60]))
+                if is_name:  # like any other, shown and compared and nothing else
+                    assert kernel(state(lines)) == kernel(before), value[:60]
+                    ip_up(lines, *ARGUMENTS)
+                same(lines, before, (script, position, value[:60]))
+        unforgettable(lines)
+        ip_up(lines, *ARGUMENTS, DNS1=value[:4000])
+        assert "DNS1" in one_line(lines, value[:60])
         same(lines, before, value[:60])
 
 
@@ -490,66 +354,25 @@ def test_interfaces_with_names_that_a_shell_or_nft_would_misread(world: World) -
 # --- configuration ---
 
 LINKS = CONFIG.strip()
+# One of each kind; tests/plain/test_config_toml.py, test_config_schema.py and the fuzzing have all others.
 WRONG_FILES: dict[str, str | bytes] = {
     "syntax": LINKS + "\n[link.x\n",
-    "no equals sign": LINKS + "\nthis is no toml\n",
-    "shell": "interface=$(touch /tmp/rig/canary)\n",
-    "unclosed text": LINKS + '\ngateway = "192.0.2.1\n',
-    "unknown table": LINKS + "\n[mulithook]\nadopt = true\n",
+    "shell": f"interface=$(touch {CANARY})\n",
     "unknown key": LINKS + "\n[multihook]\nadapt = true\n",
-    "unknown key of a link": LINKS + "\nmetric = 3\n",
-    "key at the top": "adopt = true\n" + LINKS,
-    "two links of one name": LINKS + '\n[link.dsl]\ninterface = "ppp7"\n',
-    "two links for one interface": LINKS + '\n[link.x]\ninterface = "ppp0"\n',
     "two links with one table": LINKS + '\n[link.x]\ninterface = "ppp7"\ntable = 200\n',
-    "two selectors": LINKS + '\n[link.x]\ninterface = "ppp7"\nipparam = "x"\n',
-    "no selector": LINKS + "\n[link.x]\ntable = 300\n",
-    **{f"table {n}": LINKS + f'\n[link.x]\ninterface = "ppp7"\ntable = {n}\n' for n in (0, 220, 253, 254, 255, -1, 1 << 32, "1.5")},
-    "table as text": LINKS.replace("200", '"200"'),
-    "table as a list": LINKS.replace("200", "[200]"),
-    "table as true": LINKS.replace("200", "true"),
+    "a reserved table": LINKS.replace("200", "254"),
     "a number of 5000 digits": LINKS.replace("200", "9" * 5000),
-    "a hexadecimal number of 9000 bits": LINKS.replace("200", "0x" + "f" * 2250),
-    "infinity": LINKS.replace("200", "inf"),
-    **{
-        f"name {name[:20]!r}": LINKS + f'\n[link."{name}"]\ninterface = "ppp7"\n'
-        for name in ("main", "default", "local", "unspec", "all", "balance", "cache", "Dsl", "1dsl", "a" * 17, "", "a b", "$(id)", "../x")
-    },
-    **{
-        f"interface {name!r}": LINKS + f'\n[link.x]\ninterface = """{name}"""\n'
-        for name in ("c*", "a;id", "-x", "", "lo", "a" * 16, "$(touch /tmp/rig/canary)", "é", "all", "../x")
-    },
-    **{
-        f"gateway {gateway!r}": LINKS + f'\n[link.x]\ninterface = "ppp7"\ngateway = "{gateway}"\n'
-        for gateway in ("0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255", "192.0.2.1/24", "router", "192.0.2", "$(id)")
-    },
-    **{
-        f"sources {prefix!r}": LINKS + f'\n[link.x]\ninterface = "ppp7"\nsources = ["{prefix}"]\n'
-        for prefix in ("192.0.2.33/28", "0.0.0.0/0", "127.0.0.0/8", "224.0.0.0/4", "192.0.2.0/33", "192.0.2.0/-1", "x", "0.0.0.0")
-    },
-    "sources of two links": LINKS.replace("table = 200", 'table = 200\nsources = ["192.0.2.0/24"]')
-    + '\nsources = ["192.0.2.32/28"]\n',
-    "snat": LINKS + '\nsnat = "yes"\n',
-    "lan": LINKS + '\nlan = "true"\n',
-    "ignore": '[multihook]\nignore = "wg*"\n' + LINKS,
-    "a link that is ignored": '[multihook]\nignore = ["ppp*"]\n' + LINKS,
-    "rule_base": "[multihook]\nrule_base = 32000\n" + LINKS,
-    "rt_proto of somebody": "[multihook]\nrt_proto = 4\n" + LINKS,
-    "rt_proto too large": "[multihook]\nrt_proto = 256\n" + LINKS,
-    "group 0": "[multihook]\ngroup = 0\n" + LINKS,
-    "mark_mask with gaps": "[multihook]\nmark_mask = 0xf0f0\n" + LINKS,
+    "name": LINKS + f'\n[link."$(touch {CANARY})"]\ninterface = "ppp7"\n',
+    "interface": LINKS + f'\n[link.x]\ninterface = """$(touch {CANARY})"""\n',
+    "gateway": LINKS + '\n[link.x]\ninterface = "ppp7"\ngateway = "127.0.0.1"\n',
+    "sources": LINKS + '\n[link.x]\ninterface = "ppp7"\nsources = ["0.0.0.0/0"]\n',
     "not UTF-8": LINKS.encode() + b"\n# \xff\xfe\n",
-    "UTF-16": LINKS.encode("utf-16"),
     "NUL": LINKS + "\n# \0\n",
     "control characters": LINKS + "\n\x1b[31m\n",
     "2 MB": LINKS + "\n#" + "x" * (2 << 20),
     "deep lists": LINKS + "\n[multihook]\nignore = " + "[" * 5000 + "]" * 5000 + "\n",
-    "deep keys": LINKS + "\n" + "a." * 5000 + "b = 1\n",
     "keys as deep as a file is long": LINKS + "\n" + "a." * 400000 + "b = 1\n",
-    "link is no table": "link = 3\n",
-    "multihook is no table": "multihook = 3\n",
     "a thousand mistakes": "".join(f"[link.X{n}]\n" for n in range(1000)),
-    "elf": Path("/usr/bin/python3").resolve().read_bytes()[:10000] if Path("/usr/bin/python3").exists() else b"\x7fELF",
 }
 
 
@@ -569,23 +392,18 @@ def refused(world: World, before: dict[str, Any], what: str) -> None:
     assert all("/etc/multihook" in line or line.startswith("and ") for line in said), (what, said)
 
 
-CHUNKS = 6
-
-
 @pytest.mark.fault("F69")
-@pytest.mark.parametrize("chunk", range(CHUNKS))
-def test_each_kind_of_wrong_file_leaves_the_last_good_configuration(lines: World, chunk: int) -> None:
-    """Syntax, keys, types, numbers, names, clashes, encodings, sizes: refused as a whole, in one line, and mended by a new file."""
+def test_each_kind_of_wrong_file_leaves_the_last_good_configuration(lines: World) -> None:
+    """Refused as a whole, in one line, and mended by a new file."""
     before = state(lines)
     path = Path("/etc/multihook/multihook.toml")
-    for what, content in list(WRONG_FILES.items())[chunk::CHUNKS]:
+    for what, content in WRONG_FILES.items():
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
         refused(lines, before, what)
         path.write_text(CONFIG)
         hook(lines, GOOD)
         assert lines.log.lines() == []
         same(lines, before, what)
-    assert not Path(CANARY).exists()
 
 
 @pytest.mark.fault("F69")
@@ -619,85 +437,35 @@ def test_wrong_files_before_there_ever_was_a_good_one_change_nothing(world: Worl
     assert "default dev ppp0 proto 109 scope link src 203.0.113.45" in world.routes(200)
 
 
-def break_with(path: Path, way: str) -> None:
-    """Make something of that path that must not be believed."""
+@pytest.mark.fault("F71")
+@pytest.mark.parametrize("way", ["fifo", "owner", "writable"])
+@pytest.mark.parametrize("name", ["multihook.toml", "conf.d/50-x.toml", "", "conf.d"])
+def test_a_file_or_folder_that_is_not_to_be_believed_is_refused(lines: World, name: str, way: str) -> None:
+    """Not root's, writable by others, a fifo in its place: refused by name, and no hook hangs on it."""
+    path, aside = Path("/etc/multihook", name), Path("/etc/aside")
+    if name == "conf.d/50-x.toml":
+        path.touch()
+        hook(lines, GOOD)
+    before = state(lines)
+    owner, mode = path.stat().st_uid, path.stat().st_mode & 0o7777
     if way == "fifo":
-        path.unlink()
+        path.rename(aside)
         os.mkfifo(path)
-    elif way == "folder":
-        path.unlink()
-        path.mkdir()
-    elif way == "dangling":
-        path.unlink()
-        path.symlink_to("/nowhere")
-    elif way == "loop":
-        path.unlink()
-        path.symlink_to(path)
     elif way == "owner":
         os.chown(path, 65534, 65534)
-    elif way == "writable":
-        path.chmod(0o666)
-    elif way == "group":
-        path.chmod(0o664)
-    elif way == "socket":
-        path.unlink()
-        subprocess.run(["python3", "-c", f"import socket; socket.socket(socket.AF_UNIX).bind({str(path)!r})"], check=True)
-    elif way == "device":
-        path.unlink()
-        path.symlink_to("/dev/zero")
-
-
-@pytest.mark.fault("F71")
-@pytest.mark.parametrize("name", ["multihook.toml", "conf.d/50-x.toml"])
-@pytest.mark.parametrize("way", ["fifo", "folder", "dangling", "loop", "owner", "writable", "group", "socket", "device"])
-def test_a_file_that_is_not_to_be_believed_is_refused(lines: World, name: str, way: str) -> None:
-    """Not root's, writable by others, no plain file: refused by name, and no hook hangs on it."""
-    path = Path("/etc/multihook", name)
-    kept = path.read_bytes() if path.exists() else b""
-    path.write_bytes(kept)
-    hook(lines, GOOD)
-    lines.log.clear()
-    before = state(lines)
-    break_with(path, way)
-    refused(lines, before, f"{name}: {way}")
-    if path.is_dir() and not path.is_symlink():
-        path.rmdir()
     else:
-        path.unlink()
-    path.write_bytes(kept)
-    hook(lines, GOOD)
-    assert lines.log.lines() == []
-    assert lines.multihook("check-config").returncode == 0
-
-
-@pytest.mark.fault("F71")
-@pytest.mark.parametrize("way", ["owner", "writable", "file", "fifo"])
-@pytest.mark.parametrize("folder", ["/etc/multihook", "/etc/multihook/conf.d"])
-def test_a_folder_that_is_not_to_be_believed_is_refused(lines: World, folder: str, way: str) -> None:
-    """Whoever can put a file there could write the configuration."""
-    path, aside = Path(folder), Path("/etc/aside")
-    before = state(lines)
-    if way in ("file", "fifo"):
-        path.rename(aside)
-        if way == "file":
-            path.write_text("")
-        else:
-            os.mkfifo(path)
-    else:
-        break_with(path, way)
+        path.chmod(0o777 if path.is_dir() else 0o666)
     try:
-        lines.log.clear()
-        hook(lines, GOOD)
-        line = one_line(lines, (folder, way))
-        assert folder in line and "the last good configuration stays in force" in line
-        hook(lines, GOOD)
-        assert lines.log.lines() == []
-        assert kernel(state(lines)) == kernel(before)
-        assert lines.multihook("check-config").returncode == 78
+        refused(lines, before, f"{name}: {way}")
     finally:
         if aside.exists():
             path.unlink()
             aside.rename(path)
+        os.chown(path, owner, owner)
+        path.chmod(mode)
+    hook(lines, GOOD)
+    assert lines.log.lines() == []
+    assert lines.multihook("check-config").returncode == 0
 
 
 @pytest.mark.fault("F69")

@@ -394,7 +394,7 @@ def test_a_foreign_interface_group_is_left_alone(world: World) -> None:
         world.multihook(*words, check=True)
         wan1, ppp0 = world.box.interface("wan1"), world.box.interface("ppp0")
         assert wan1 and ppp0 and wan1["group"] == "7"
-    assert "interface group 7 is somebody else's" in world.multihook("status").stdout
+    assert "interface group 7 is another program's" in world.multihook("status").stdout
 
 
 def test_fifty_dial_in_sessions_with_one_local_address_change_nothing(world: World) -> None:

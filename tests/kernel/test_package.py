@@ -201,12 +201,13 @@ def test_the_whole_life_of_the_package(world: World, machine: Machine) -> None:
     assert leftovers(machine) == []
 
 
-# Where an event stands still: when it has looked for the mark; when the image is open; amid its imports, without an
-# image; before it takes the lock.
+# Where an event stands still: when it has looked for the mark; when the table of code is open; amid its imports,
+# without a table; before it takes the lock.
+TABLE = "/usr/lib/python3/dist-packages/multihook/__pycache__/multihook.codetable"
 MODULE = "/usr/lib/python3/dist-packages/multihook/__pycache__/engine.cpython-*.pyc"
 STANDS = {
     "/run/multihook/private/upgrading": "access,faccessat,faccessat2",
-    "/run/multihook/private/image": "openat",
+    TABLE: "openat",
     MODULE: "openat",
     "/run/multihook/private/lock": "openat",
 }
@@ -226,7 +227,7 @@ def test_an_event_that_stands_still_while_the_package_is_replaced_begins_anew(wo
         if stand == MODULE:
             (found,) = machine.root.glob(MODULE[1:])
             place = f"/{found.relative_to(machine.root)}"
-            machine.path("/run/multihook/private/image").unlink()
+            machine.path(TABLE).unlink()
         renumber(machine, here, f"198.51.100.{50 + number}")
         here = f"198.51.100.{50 + number}"
         trace = machine.path(f"/tmp/trace{number}")

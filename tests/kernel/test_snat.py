@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import socket
 import threading
 import time
@@ -320,26 +319,6 @@ def test_what_others_did_to_our_table_is_shown_and_mended_by_the_next_event(worl
 
 
 CERTIFICATE = Path("/run/multihook/private/applied")
-
-
-def test_an_event_reads_our_table_only_after_somebody_changed_something_in_nf_tables(world: World) -> None:
-    """What the events before certified without a look at it is what the kernel has: it is nothing to write down."""
-    office = Office(world)
-    event = ("/usr/lib/multihook/event", "pppd", "ip-up", "ppp0", "/dev/pts/9", "0")
-    dump = "NFT_MSG_GETRULE|nlmsg_type=0xa07"
-    for address in ("203.0.113.77", "203.0.113.78", ONE):
-        office.dsl.readdress(address)
-        trace = world.box.run("strace", "-f", "-e", "trace=sendto", *event, address, PEER, "").stderr
-        assert not re.search(dump, trace), trace
-        assert f'"ppp0" : {address}' in world.box.nft("list map inet multihook snat4")
-    office.dsl.up_event()
-    world.box.nft("add table inet others; delete table inet others")
-    before, lines = (CERTIFICATE.stat().st_ino, CERTIFICATE.read_bytes()), world.log.lines()
-    trace = world.box.run("strace", "-f", "-e", "trace=sendto", *event, ONE, PEER, "").stderr
-    assert re.search(dump, trace)
-    assert (CERTIFICATE.stat().st_ino, CERTIFICATE.read_bytes()) == before and world.log.lines() == lines
-    world.multihook("sync", check=True)
-    assert CERTIFICATE.read_bytes().split(b"snat elements=")[1][:8] == before[1].split(b"snat elements=")[1][:8]
 
 
 def what_nft_lists(world: World) -> str:

@@ -8,13 +8,13 @@ import pytest
 from painted_machine import Machine
 
 from multihook import paths
-from multihook.features import routing
+from multihook.kernel import routes
 
 
 @pytest.fixture
 def painted_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Interfaces are numbered in the order in which a test makes them, after lo; no numbers were allotted before."""
-    monkeypatch.setattr(routing, "name_of", lambda index: f"#{index}")
+    monkeypatch.setattr(routes, "name_of", lambda index: f"#{index}")
     monkeypatch.setattr(paths, "TABLES", str(tmp_path / "tables"))
 
 

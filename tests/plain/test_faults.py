@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from functools import cache
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
@@ -22,19 +23,23 @@ def load() -> ModuleType:
 
 
 faults = load()
+# Reading all tests takes half a second.
+marks_of_all = cache(faults.all_marks)
 
 
+@pytest.mark.thorough
 def test_each_case_has_a_test_or_a_reason_and_each_mark_a_case() -> None:
     groups = faults.groups(faults.CASES.read_text())
     cases = [case for group in groups.values() for case in group]
     assert [case.name for case in cases] == [f"F{number}" for number in range(1, len(cases) + 1)]
-    assert faults.problems(cases, faults.all_marks()) == []
+    assert faults.problems(cases, marks_of_all()) == []
 
 
+@pytest.mark.thorough
 def test_the_page_is_as_tests_and_cases_are_now() -> None:
     """After a change of either: run tests/faults."""
     groups = faults.groups(faults.CASES.read_text())
-    assert (TESTS / "FAULTS.md").read_text() == faults.page(groups, faults.all_marks())
+    assert (TESTS / "FAULTS.md").read_text() == faults.page(groups, marks_of_all())
 
 
 # --- the reader of marks ---

@@ -59,6 +59,7 @@ def first_event(machine: Machine, links: int) -> dict[str, int]:
     return steps(lambda: machine.drain(bound("eth0", "10.0.0.7", "10.0.0.1")))
 
 
+@pytest.mark.thorough
 @pytest.mark.fault("F57")
 def test_the_first_event_after_a_change_of_the_configuration(machines: Callable[[], Machine]) -> None:
     few = first_event(machines(), FEW)

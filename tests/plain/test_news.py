@@ -13,6 +13,7 @@ from ppp_and_cable import renumber, two_lines
 from told import bound, ip_down, ip_up
 
 from multihook import files, journal, leases, news, notify, paths, run, spool
+from multihook.address import INET
 from multihook.spool import Told
 
 ONE, NEW, CABLE, ROUTER = "203.0.113.45", "203.0.113.77", "198.51.100.7", "198.51.100.1"
@@ -199,10 +200,11 @@ def test_of_a_link_that_changes_faster_than_its_programs_run_the_newest_is_kept(
 
 def rendered() -> str:
     """The record of dsl as it stands in its file."""
-    known = leases.load("dsl")
+    known = leases.load("dsl", INET)
     return known.render() if known else ""
 
 
+@pytest.mark.thorough
 @pytest.mark.fault("F15")
 @pytest.mark.parametrize("direction", ["up", "new", "down", "a program is new"])
 def test_killed_at_any_step_a_change_is_told_at_least_once(
@@ -263,6 +265,7 @@ def test_killed_at_any_step_a_change_is_told_at_least_once(
     assert lost < bomb.count / 2 and twice < 10
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("seed", range(6))
 def test_after_any_storm_each_link_was_told_as_it_is(listener: Listener, seed: int) -> None:
     chance, machine = random.Random(seed), listener.machine

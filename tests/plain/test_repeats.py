@@ -48,6 +48,7 @@ def test_each_line_is_counted_for_itself_and_keeps_its_priority(counted: Path, l
     ]  # fmt: skip
 
 
+@pytest.mark.thorough
 def test_the_counts_of_many_different_lines_stay_small_and_the_newest_are_kept(
     counted: Path, log: list[tuple[int, str]]
 ) -> None:

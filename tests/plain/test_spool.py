@@ -116,6 +116,7 @@ def test_what_is_no_event_is_not_believed(folders: Path, data: bytes) -> None:
     assert spool.take("00000000000000000001-1") is None
 
 
+@pytest.mark.thorough
 def test_an_event_with_any_byte_turned_never_makes_the_reader_fail(folders: Path) -> None:
     name = spool.put(TOLD)
     whole = bytearray((folders / name).read_bytes())
